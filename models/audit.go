@@ -1,0 +1,52 @@
+package models
+
+// AuditEvent is one line of an account's history. It is written in the transaction of the change it tells of.
+type AuditEvent struct {
+	ID         string `gorm:"primaryKey"`
+	AccountID  string // "" where no account is known, as for a sign-in with an unknown address
+	At         Instant
+	ActorType  ActorType
+	ActorID    string
+	ActorLabel string // what people know the actor by: an e-mail address, a key's hint
+	IP         string
+	Action     Action
+	TargetID   string
+	Detail     string // more, in words; never a secret
+}
+
+// ActorType says what kind of actor did something.
+type ActorType string
+
+// The kinds of actor.
+const (
+	ActorUser     ActorType = "user"
+	ActorKey      ActorType = "key"
+	ActorOperator ActorType = "operator" // somebody at the command line
+)
+
+// Actor is who does something, from where.
+type Actor struct {
+	Type  ActorType
+	ID    string
+	Label string
+	IP    string
+}
+
+// Operator is the actor of the command line.
+var Operator = Actor{Type: ActorOperator, Label: "operator (command line)"}
+
+// Action names what was done.
+type Action string
+
+// What the history tells of.
+const (
+	ActionSetup         Action = "account.setup"
+	ActionUserAdded     Action = "user.added"
+	ActionPasswordReset Action = "user.password_reset"
+	ActionSignedIn      Action = "session.started"
+	ActionSignInFailed  Action = "session.refused"
+	ActionSignedOut     Action = "session.ended"
+	ActionKeyCreated    Action = "key.created"
+	ActionKeyRevoked    Action = "key.revoked"
+	ActionImported      Action = "report.imported"
+)
