@@ -1,0 +1,66 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"cicosts/models"
+	"cicosts/models/store/storetest"
+)
+
+// A server that gives up waiting for its synchronous standby says so in a warning and reports success. That is no
+// confirmation, not even at the second try, until the standby is there or no longer asked for.
+func TestRevocationThatIsNotReplicatedIsNotConfirmed(t *testing.T) {
+	cluster := storetest.NewCluster(t, "synchronous_commit=local")
+	url := cluster.Postgres(t)
+	st := storetest.Open(t, url)
+	owner := storetest.MustOwner(t, st)
+	_, key := storetest.MustKey(t, st, owner)
+	db := storetest.DB(t, url)
+	setStandbys := func(names string) {
+		t.Helper()
+		for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '" + names + "'", "SELECT pg_reload_conf()"} {
+			if _, err := db.Exec(statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(200 * time.Millisecond) // the server tells its processes one after the other, and none says that it knows
+	}
+	setStandbys("missing")
+
+	revoke := func() <-chan error {
+		done := make(chan error, 1)
+		go func() {
+			_, err := st.RevokeKey(t.Context(), storetest.Actor(owner), owner.AccountID, key.ID)
+			done <- err
+		}()
+		return done
+	}
+	giveUpWaiting := func() {
+		t.Helper()
+		for deadline := time.Now().Add(4 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+			var n int
+			if err := db.QueryRow("SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			if n > 0 {
+				return
+			}
+		}
+		t.Fatal("nothing waits for the standby")
+	}
+	for try := range 2 {
+		done := revoke()
+		giveUpWaiting()
+		if err := <-done; models.CodeOf(err) != models.CodeUnavailable {
+			t.Errorf("try %d: %v, want it unconfirmed", try, err)
+		}
+	}
+	setStandbys("")
+	if err := <-revoke(); err != nil {
+		t.Errorf("with no standby asked for: %v", err)
+	}
+	if h, err := st.History(t.Context(), owner.AccountID, key.ID); err != nil || len(h) != 2 {
+		t.Errorf("%d events, %v; want one creation and one revocation", len(h), err)
+	}
+}

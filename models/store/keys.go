@@ -1,0 +1,112 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gorm.io/gorm"
+
+	"cicosts/models"
+)
+
+// CreateKey stores a key's record and sets its CreatedAt and ExpiresAt from the clock of the change. models.ErrConflict
+// says that the form with this FormToken has made its key already: KeyOfForm finds it.
+func (s *Store) CreateKey(ctx context.Context, by models.Actor, key models.APIKey, expiry models.Expiry) (models.APIKey, error) {
+	err := s.change(ctx, "creating a key", func(tx *gorm.DB, now models.Instant) error {
+		key.CreatedAt, key.ExpiresAt = now, expiry.From(now)
+		if err := tx.Create(&key).Error; err != nil {
+			return err
+		}
+		if err := tx.Create(gramsOf(&key)).Error; err != nil {
+			return err
+		}
+		return event(tx, by, models.AuditEvent{
+			AccountID: key.AccountID, At: now, Action: models.ActionKeyCreated, TargetID: key.ID,
+			Detail: fmt.Sprintf("%s, %s: %s", key.Name, key.Mode, key.Permissions),
+		})
+	})
+	return key, err
+}
+
+// KeyOfForm returns the id of the key that the form with this token made.
+func (s *Store) KeyOfForm(ctx context.Context, accountID, formToken string) (string, error) {
+	var id string
+	err := first(s.read.WithContext(ctx).Model(&models.APIKey{}).Select("id").
+		Where("account_id = ? AND form_token = ?", accountID, formToken), &id)
+	return id, classify("finding the key of a form", err)
+}
+
+// RevokeKey revokes a key of the account and returns its record. A nil error says that the revocation is committed and
+// that no later lookup, on any replica, finds the key alive. Code "unavailable" says that nobody knows: ask again, for
+// revoking a key twice is no error and keeps the first time. models.ErrNotFound where the account has no such key.
+func (s *Store) RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error) {
+	ctx, cancel := detach(ctx)
+	defer cancel()
+	err := s.change(ctx, "revoking a key", func(tx *gorm.DB, now models.Instant) error {
+		return s.revoke(tx, by, accountID, keyID, now)
+	})
+	if err != nil {
+		return models.KeyRecord{}, err
+	}
+	return s.Key(ctx, accountID, keyID)
+}
+
+func (s *Store) revoke(tx *gorm.DB, by models.Actor, accountID, keyID string, now models.Instant) error {
+	if err := s.makeDurable(tx); err != nil {
+		return err
+	}
+	// Revocations of one key take turns. An endpoint that changes data with a key must hold this lock shared meanwhile, so
+	// that nothing of it commits after us.
+	if err := s.lockName(tx, keyID); err != nil {
+		return err
+	}
+	var key models.APIKey
+	if err := first(tx.Model(&key).Where("account_id = ? AND id = ?", accountID, keyID), &key); err != nil {
+		return err
+	}
+	if !key.RevokedAt.IsZero() {
+		// Perhaps by a try whose end nobody knows. Writing the row again has this COMMIT wait for that one too.
+		return tx.Model(&key).Update("revoked_at", key.RevokedAt).Error
+	}
+	res := tx.Model(&models.APIKey{}).Where("account_id = ? AND id = ? AND revoked_at = 0", accountID, keyID).Update("revoked_at", now)
+	if res.Error != nil {
+		return res.Error
+	}
+	if res.RowsAffected != 1 {
+		return errors.New("the key changed under its lock")
+	}
+	return event(tx, by, models.AuditEvent{
+		AccountID: accountID, At: now, Action: models.ActionKeyRevoked, TargetID: keyID, Detail: key.Name,
+	})
+}
+
+// makeDurable has COMMIT answer only when the change is on disk, and on the synchronous standbys where there are any,
+// whatever the server's default.
+func (s *Store) makeDurable(tx *gorm.DB) error {
+	if s.dialect != postgres {
+		return nil // every connection has synchronous=FULL
+	}
+	return tx.Exec("SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') <> 'remote_apply'").Error
+}
+
+// RevokeAnyKey revokes a key of whatever account, for an operator. Errors as RevokeKey.
+func (s *Store) RevokeAnyKey(ctx context.Context, by models.Actor, keyID string) (models.KeyRecord, error) {
+	var accountID string
+	err := first(s.read.WithContext(ctx).Model(&models.APIKey{}).Select("account_id").Where("id = ?", keyID), &accountID)
+	if err != nil {
+		return models.KeyRecord{}, classify("finding a key", err)
+	}
+	return s.RevokeKey(ctx, by, accountID, keyID)
+}
+
+// NameInUse reports whether an active key of the account has this name, without regard to case.
+func (s *Store) NameInUse(ctx context.Context, accountID, name string) (bool, error) {
+	var id string
+	err := first(s.read.WithContext(ctx).Model(&models.APIKey{}).Select("id").
+		Where("account_id = ? AND name_folded = ? AND "+activeKeys, accountID, models.Fold(name), models.At(s.now())), &id)
+	if errors.Is(err, models.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, classify("looking for a name", err)
+}

@@ -1,0 +1,105 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"gorm.io/gorm"
+
+	"cicosts/models"
+)
+
+// How long a session lasts: until nothing was asked for SessionIdle, and SessionAbsolute at the most.
+const (
+	SessionIdle     = 12 * time.Hour
+	SessionAbsolute = 7 * 24 * time.Hour
+
+	// sessionTouch is how old the newest sign of life may grow before it is written again: once a minute, not per click.
+	sessionTouch  = time.Minute
+	touchPatience = 250 * time.Millisecond
+)
+
+// StartSession signs the user in: it stores a session under the hash of its id for the oldest of the user's accounts, ends
+// the session with the hash before, if any, and clears away sessions that are over.
+func (s *Store) StartSession(ctx context.Context, userID string, hash, before []byte, by models.Actor, userAgent string) error {
+	return s.change(ctx, "starting a session", func(tx *gorm.DB, now models.Instant) error {
+		var m models.Membership
+		if err := first(tx.Model(&m).Where("user_id = ?", userID).Order("created_at, account_id"), &m); err != nil {
+			return err
+		}
+		over := tx.Where("created_at <= ? OR last_seen_at <= ? OR hash = ?", now.Add(-SessionAbsolute), now.Add(-SessionIdle), before)
+		if err := over.Delete(&models.Session{}).Error; err != nil {
+			return err
+		}
+		session := models.Session{
+			Hash: hash, UserID: userID, AccountID: m.AccountID, CreatedAt: now, LastSeenAt: now, IP: by.IP, UserAgent: userAgent,
+		}
+		if err := tx.Create(&session).Error; err != nil {
+			return err
+		}
+		return event(tx, by, models.AuditEvent{AccountID: m.AccountID, At: now, Action: models.ActionSignedIn, TargetID: userID})
+	})
+}
+
+// Visitor returns who is signed in with the session of this hash, with the role of this moment, and keeps the session
+// alive. models.ErrNotFound where the session is over, ended or unknown, or its user disabled or no longer a member.
+func (s *Store) Visitor(ctx context.Context, hash []byte) (models.Visitor, error) {
+	now := models.At(s.now())
+	var row struct {
+		models.Visitor
+		LastSeenAt models.Instant
+	}
+	err := first(s.read.WithContext(ctx).Table("sessions AS s").
+		Select("u.id AS user_id, u.email, a.id AS account_id, a.name AS account_name, m.role, s.last_seen_at").
+		Joins("JOIN users u ON u.id = s.user_id").
+		Joins("JOIN accounts a ON a.id = s.account_id").
+		Joins("JOIN memberships m ON m.account_id = s.account_id AND m.user_id = s.user_id").
+		Where("s.hash = ? AND s.created_at > ? AND s.last_seen_at > ? AND u.disabled_at = 0",
+			hash, now.Add(-SessionAbsolute), now.Add(-SessionIdle)), &row)
+	if err != nil {
+		return models.Visitor{}, classify("reading the session", err)
+	}
+	if row.LastSeenAt <= now.Add(-sessionTouch) {
+		s.touch(ctx, hash)
+	}
+	return row.Visitor, nil
+}
+
+// touch notes that a session is alive. Reading a page must not fail or wait because the database takes no writes, so that
+// this one may be lost: the next page makes up for it.
+func (s *Store) touch(ctx context.Context, hash []byte) {
+	ctx, cancel := context.WithTimeout(ctx, touchPatience)
+	defer cancel()
+	err := s.change(ctx, "keeping a session", func(tx *gorm.DB, now models.Instant) error {
+		return tx.Model(&models.Session{}).Where("hash = ?", hash).Update("last_seen_at", now).Error
+	})
+	if err != nil {
+		slog.WarnContext(ctx, "a session was not kept alive", "error", err)
+	}
+}
+
+// EndSession signs out, from the address ip. A session that is gone already is no error; one of a disabled user ends too.
+func (s *Store) EndSession(ctx context.Context, hash []byte, ip string) error {
+	return s.change(ctx, "ending a session", func(tx *gorm.DB, now models.Instant) error {
+		var session struct {
+			models.Session
+			Email string
+		}
+		err := first(tx.Table("sessions AS s").Select("s.*, u.email").Joins("JOIN users u ON u.id = s.user_id").Where("s.hash = ?", hash), &session)
+		if errors.Is(err, models.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		by := models.Actor{Type: models.ActorUser, ID: session.UserID, Label: session.Email, IP: ip}
+		if err := tx.Where("hash = ?", hash).Delete(&models.Session{}).Error; err != nil {
+			return err
+		}
+		return event(tx, by, models.AuditEvent{
+			AccountID: session.AccountID, At: now, Action: models.ActionSignedOut, TargetID: session.UserID,
+		})
+	})
+}

@@ -1,0 +1,180 @@
+// Package store owns every query: it keeps the models in SQLite or PostgreSQL and migrates both.
+//
+// Each method takes the account it works for and names it in every WHERE, so that another account's row answers exactly
+// as a missing one. A change and its audit event are one transaction. Errors are models.Error: models.ErrNotFound,
+// models.ErrConflict, code "unavailable" when the database could not be asked or its answer is not known, else a plain
+// error, which is a defect.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"cicosts/models"
+	"cicosts/models/keytext"
+)
+
+// Store is an open database. It is safe for concurrent use.
+type Store struct {
+	dialect  dialect
+	write    *gorm.DB // one connection on SQLite, the pool on PostgreSQL
+	read     *gorm.DB
+	lookup   lookupPool
+	closers  []func() error
+	now      func() time.Time
+	location string // where the database is, without credentials
+
+	warned sync.Map // on PostgreSQL: *pgconn.PgConn to the text of its last warning
+}
+
+type dialect string
+
+const (
+	sqlite   dialect = "sqlite"
+	postgres dialect = "postgres"
+)
+
+// Config says which database to open.
+type Config struct {
+	// URL is sqlite:PATH or postgres://…
+	URL string
+	// Now is the clock for what is written; nil means time.Now.
+	Now func() time.Time
+}
+
+// CheckURL reports whether url is of a form that Open accepts, without opening anything.
+func CheckURL(url string) error {
+	if path, ok := strings.CutPrefix(url, "sqlite:"); ok && path != "" {
+		return nil
+	}
+	if isPostgres(url) {
+		_, err := pgxpool.ParseConfig(url)
+		if err == nil {
+			return nil
+		}
+	}
+	return errors.New("want sqlite:PATH or postgres://USER@HOST/NAME")
+}
+
+func isPostgres(url string) bool {
+	return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
+}
+
+// Open connects to the database, creating an SQLite file (mode 0600) and its directory when missing. It does not
+// migrate. Close the Store after use.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if isPostgres(cfg.URL) {
+		return openPostgres(ctx, cfg)
+	}
+	path, ok := strings.CutPrefix(cfg.URL, "sqlite:")
+	if !ok || path == "" {
+		return nil, CheckURL(cfg.URL)
+	}
+	return openSQLite(ctx, path, cfg)
+}
+
+// SQLitePath returns the path of url's database file, or false where url is not SQLite's.
+func SQLitePath(url string) (string, bool) { return strings.CutPrefix(url, "sqlite:") }
+
+// Location says which database this is, without credentials.
+func (s *Store) Location() string { return s.location }
+
+// Close closes every connection.
+func (s *Store) Close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// Ping reports whether keys can be checked: it looks one up that does not exist.
+func (s *Store) Ping(ctx context.Context) error {
+	_, err := s.KeysByHash(ctx, []keytext.Hash{{}}, nil)
+	return err
+}
+
+// writeTimeout bounds a change, COMMIT included, as does an earlier deadline of the caller's.
+const writeTimeout = 8 * time.Second
+
+// detach returns a context for a change, which is not cut short when its request's client goes away.
+func detach(ctx context.Context) (context.Context, context.CancelFunc) {
+	end := time.Now().Add(writeTimeout)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(end) {
+		end = deadline
+	}
+	return context.WithDeadline(context.WithoutCancel(ctx), end)
+}
+
+// change runs fn in one transaction on the primary and returns nil only after COMMIT returned cleanly: any
+// other end, code "unavailable", leaves it open whether the change was made.
+func (s *Store) change(ctx context.Context, doing string, fn func(tx *gorm.DB, now models.Instant) error) error {
+	ctx, cancel := detach(ctx)
+	defer cancel()
+	if s.dialect == postgres {
+		return classify(doing, s.changePostgres(ctx, fn))
+	}
+	return classify(doing, s.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		return fn(tx, models.At(s.now()))
+	}))
+}
+
+// lockName makes changes that name the same thing wait for each other until their transaction ends. SQLite has one writer.
+func (s *Store) lockName(tx *gorm.DB, name string) error {
+	if s.dialect != postgres {
+		return nil
+	}
+	return tx.Exec("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", name).Error
+}
+
+// first reads one row into dest and returns models.ErrNotFound where there is none.
+func first(q *gorm.DB, dest any) error {
+	res := q.Limit(1).Scan(dest)
+	if res.Error == nil && res.RowsAffected == 0 {
+		return models.ErrNotFound
+	}
+	return res.Error
+}
+
+// classify turns a database error into one that callers and users can act on.
+func classify(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*models.Error](err); ok {
+		return err
+	}
+	wrapped := fmt.Errorf("%s: %w", doing, err)
+	switch {
+	case errors.Is(err, gorm.ErrRecordNotFound):
+		return models.ErrNotFound
+	case errors.Is(err, gorm.ErrDuplicatedKey):
+		return models.ErrConflict
+	case isOutage(err):
+		return models.Unavailable(wrapped)
+	}
+	return wrapped
+}
+
+func gormConfig() *gorm.Config {
+	return &gorm.Config{
+		SkipDefaultTransaction: true, // change and the import begin theirs
+		DisableAutomaticPing:   true,
+		TranslateError:         true,
+		Logger:                 logger.Discard, // errors are returned, and logged once where they are handled
+	}
+}
+
+func closeDB(db *sql.DB) func() error { return db.Close }
