@@ -1,0 +1,184 @@
+// What the pages do beyond links and forms. Without this file everything still works, as full pages.
+"use strict";
+
+const dialog = () => document.getElementById("dialog");
+let opener = null;   // what had the focus before the dialog, and gets it back
+let copied = true;   // whether the key on the page has been copied, or there is none
+let warned = false;  // whether closing without a copy has been asked about
+
+// Says text to those who do not see the page. An open dialog silences all that is outside it, so it has a place of its own.
+function announce(text) {
+  const d = dialog();
+  let place = document.getElementById("announce");
+  if (d && d.open) {
+    place = d.querySelector(":scope > [role=status]");
+    if (!place) {
+      place = document.createElement("div");
+      place.className = "visually-hidden";
+      place.setAttribute("role", "status");
+      d.append(place);
+    }
+  }
+  place.textContent = "";
+  setTimeout(() => { place.textContent = text; }, 100); // a change is read out, what was there before is not
+}
+
+// The dialog shows whatever htmx puts into it.
+document.addEventListener("htmx:beforeRequest", (e) => {
+  for (const box of document.querySelectorAll(".complaint")) box.remove();
+  const d = dialog();
+  if (d && e.detail.target === d && !d.open) opener = e.detail.elt;
+});
+document.addEventListener("htmx:afterSettle", (e) => {
+  const d = dialog();
+  if (!d || e.detail.target !== d) return;
+  const title = d.querySelector("h1");
+  if (d.open) announce(title.textContent); // a dialog that opens is announced by itself
+  else d.showModal();
+  (d.querySelector("[autofocus]") || title).focus();
+  reveal();
+});
+// An answer that changes the page behind the dialog ends the dialog. What has changed gets the focus.
+document.addEventListener("htmx:afterSwap", (e) => {
+  const d = dialog();
+  if (!d || !d.open || e.detail.target === d || !d.contains(e.detail.requestConfig.elt)) return;
+  const row = document.getElementById(e.detail.target.id); // the new one
+  opener = row && row.querySelector("a");
+  d.close();
+});
+function closed() {
+  const d = dialog();
+  const created = d.querySelector("#api-key") && d.querySelector("[data-close]").href;
+  forget();
+  d.replaceChildren();
+  copied = true;
+  if (created) return leave(created);
+  if (opener) opener.focus();
+  opener = null;
+  const said = document.getElementById("announce").textContent; // while the dialog silenced it
+  if (said) announce(said);
+}
+function leave(url) {
+  const to = new URL(url);
+  if (to.pathname + to.search !== location.pathname + location.search) return location.assign(url);
+  history.replaceState(history.state, "", url); // a change of the fragment alone would load nothing
+  location.reload();
+}
+
+// The key: selected when shown, asked about once when it would be lost, and gone from the page when it is left.
+function reveal() {
+  const key = document.getElementById("api-key");
+  if (!key) return;
+  copied = warned = false;
+  document.querySelector("[data-copy]").hidden = false;
+  key.focus();
+  key.select();
+}
+function mayClose() {
+  if (copied || warned || !document.getElementById("api-key")) return true;
+  warned = true;
+  const box = document.getElementById("not-copied");
+  box.hidden = false;
+  box.scrollIntoView({ block: "nearest" });
+  return false;
+}
+function forget() {
+  for (const e of document.querySelectorAll("[data-secret]")) {
+    if ("value" in e) { e.value = ""; e.removeAttribute("value"); } else e.textContent = "";
+  }
+}
+addEventListener("pagehide", forget);
+
+async function copy(button) {
+  const field = document.getElementById("api-key"), help = document.getElementById("copy-help");
+  try {
+    await navigator.clipboard.writeText(field.value);
+    isCopied();
+    button.textContent = "Copied";
+    announce("Copied");
+    help.hidden = true;
+  } catch {
+    field.focus();
+    field.select();
+    help.hidden = false;
+    announce(help.textContent);
+  }
+}
+function isCopied() {
+  copied = true;
+  document.getElementById("not-copied").hidden = true;
+}
+document.addEventListener("copy", (e) => {
+  if (e.target.closest && e.target.closest("[data-secret]")) isCopied();
+});
+
+document.addEventListener("click", (e) => {
+  const button = e.target.closest("[data-copy], [data-preset], [data-close]");
+  if (!button) return;
+  if (button.hasAttribute("data-copy")) return void copy(button);
+  if (button.hasAttribute("data-preset")) {
+    e.preventDefault();
+    const wanted = button.dataset.preset.split(" ");
+    for (const box of button.form.querySelectorAll("[name=permissions]")) box.checked = wanted.includes(box.value);
+    return announce(button.textContent + ": " + wanted.join(", "));
+  }
+  if (!mayClose()) return e.preventDefault();
+  if (dialog() && dialog().open) {
+    e.preventDefault();
+    dialog().close();
+  }
+});
+
+// A form that is on its way is not sent again.
+document.addEventListener("submit", (e) => {
+  const form = e.target;
+  if (form.method !== "post" || form.hasAttribute("hx-post")) return;
+  if (form.dataset.sent) return e.preventDefault();
+  form.dataset.sent = "1";
+});
+addEventListener("pageshow", () => { for (const f of document.forms) delete f.dataset.sent; });
+
+// The list's address holds only what it is narrowed by, and how many keys were found is said.
+document.addEventListener("htmx:configRequest", (e) => {
+  const p = e.detail.parameters;
+  if (e.detail.verb === "get") for (const name of Object.keys(p)) if (p[name] === "") delete p[name];
+});
+document.addEventListener("htmx:afterSettle", (e) => {
+  const found = e.detail.target.id === "keys" && document.getElementById("found");
+  if (found) announce(found.textContent);
+});
+
+// An answer that is no page, or none at all, is said where the eye is.
+function complain(text) {
+  const place = (dialog() && dialog().open && dialog().querySelector(".dlg-body")) || document.querySelector("main");
+  const box = document.createElement("p");
+  box.className = "dangerbox complaint";
+  box.setAttribute("role", "alert");
+  place.prepend(box);
+  box.textContent = text;
+  box.scrollIntoView({ block: "nearest" });
+}
+document.addEventListener("htmx:responseError", (e) => {
+  const answer = new DOMParser().parseFromString(e.detail.xhr.responseText, "text/html").querySelector("body > .dangerbox");
+  complain(answer ? answer.textContent : "The server could not do this (" + e.detail.xhr.status + "). Try again in a moment.");
+});
+document.addEventListener("htmx:sendError", () => complain("The server could not be reached. Check the connection and try again."));
+// The row that an answer was meant for may have left the list behind the dialog: then the form goes as it would without
+// htmx, to an answer that is a page of its own.
+document.addEventListener("htmx:targetError", (e) => {
+  if (e.detail.elt.matches("form[method=post]")) e.detail.elt.submit();
+});
+document.addEventListener("htmx:timeout", () => complain("The server did not answer in time. Try again."));
+
+// The row of a new key gets the focus, after the browser has gone to it by itself.
+addEventListener("load", () => requestAnimationFrame(() => {
+  const row = location.hash && document.getElementById(location.hash.slice(1));
+  if (row && row.dataset.keyId) row.querySelector("a").focus();
+}));
+document.addEventListener("DOMContentLoaded", () => {
+  reveal();
+  const d = dialog();
+  if (!d) return;
+  d.addEventListener("cancel", (e) => { if (!mayClose()) e.preventDefault(); });
+  d.addEventListener("close", closed);
+});

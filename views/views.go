@@ -1,0 +1,303 @@
+// Package views draws the pages: templ components and the plain values they show. It does no I/O, reads no clock and
+// knows no model: handlers fill in what a page says.
+package views
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Page is what every page has.
+type Page struct {
+	Title   string
+	Visitor *Visitor // nil: nobody is signed in
+}
+
+// Visitor is the person signed in.
+type Visitor struct {
+	Account  string
+	Email    string
+	SeesKeys bool // the role may open the list of keys
+}
+
+// Errors are sentences by form field; "" is the whole form.
+type Errors map[string]string
+
+// Moment is an instant with words for it as of when the page was made.
+type Moment struct {
+	At   time.Time // zero: Text alone
+	Text string
+}
+
+// Ago describes an instant of the past relative to now; "Never" for the zero time.
+func Ago(t, now time.Time) Moment {
+	if t.IsZero() {
+		return Moment{Text: "Never"}
+	}
+	text := Date(t).Text
+	switch d := now.Sub(t); {
+	case d < time.Minute:
+		text = "just now"
+	case d < time.Hour:
+		text = count(int(d/time.Minute), "minute") + " ago"
+	case d < 24*time.Hour:
+		text = count(int(d/time.Hour), "hour") + " ago"
+	case d < 30*24*time.Hour:
+		text = count(int(d/(24*time.Hour)), "day") + " ago"
+	}
+	return Moment{At: t, Text: text}
+}
+
+// Date describes an instant by its UTC date; "Never" for the zero time.
+func Date(t time.Time) Moment {
+	if t.IsZero() {
+		return Moment{Text: "Never"}
+	}
+	return Moment{At: t, Text: t.UTC().Format("Jan 2, 2006")}
+}
+
+// Exact describes an instant by UTC date and minute.
+func Exact(t time.Time) Moment {
+	return Moment{At: t, Text: t.UTC().Format("Jan 2, 2006, 15:04 UTC")}
+}
+
+func (m Moment) iso() string   { return m.At.UTC().Format(time.RFC3339) }
+func (m Moment) title() string { return m.At.UTC().Format("Monday, January 2, 2006, 15:04:05 UTC") }
+
+// count says n of a thing whose plural ends in s.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return Number(int64(n)) + " " + thing + "s"
+}
+
+// Number writes n with commas.
+func Number(n int64) string {
+	digits := strconv.FormatInt(n, 10)
+	var b strings.Builder
+	for i, d := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 && digits[i-1] != '-' {
+			b.WriteByte(',')
+		}
+		b.WriteRune(d)
+	}
+	return b.String()
+}
+
+// LoginPage is the form that signs in.
+type LoginPage struct {
+	Page
+	Email  string
+	Next   string // where to go then: a local path, or ""
+	Lost   bool   // a session has ended
+	Errors Errors
+}
+
+// SetupPage is the form that creates the first owner.
+type SetupPage struct {
+	Page
+	Token, Account, Email string
+	Errors                Errors
+}
+
+// ErrorPage says that something went wrong.
+type ErrorPage struct {
+	Page
+	Heading   string
+	Message   string
+	Meanwhile string // what still works, or ""
+	RequestID string
+}
+
+// KeyListPage is the list of keys with its filters.
+type KeyListPage struct {
+	Page
+	CanManage  bool
+	Stats      []Stat
+	Filter     KeyFilter
+	Keys       []KeyRow
+	MoreURL    string // the next page, or ""
+	NewestURL  string // the first page, where this is a later one, or ""
+	NothingYet bool   // the account has no keys at all
+	// AnyStatusURL is the same list with keys of any status too, or "" where it has them.
+	AnyStatusURL string
+}
+
+// found says how many keys are listed.
+func (p KeyListPage) found() string {
+	text := count(len(p.Keys), "key")
+	if p.MoreURL != "" || p.NewestURL != "" {
+		text += " on this page"
+	}
+	return text
+}
+
+// Stat is one number above the list.
+type Stat struct{ Label, Value, Note string }
+
+// KeyFilter is what the list is narrowed by, as the form shows it.
+type KeyFilter struct {
+	Query       string
+	Modes       []Option
+	Statuses    []Option
+	Permissions []Option
+}
+
+// Option is one choice of a select or a radio group.
+type Option struct {
+	Value, Label string
+	Selected     bool
+}
+
+// KeyRow is one key in the list.
+type KeyRow struct {
+	ID, Name, Hint, Mode, Status string
+	Notes                        []Note // what is due, what has ended
+	Permissions                  []string
+	Created                      Moment
+	Creator                      string
+	LastUsed                     Moment
+	LastRoute                    string
+	Days                         []int64 // requests a day, oldest first
+	CanRevoke                    bool
+	Changed                      bool // just now, to be seen
+}
+
+// Note is a short remark in a colour: "due" or "off".
+type Note struct{ Kind, Text string }
+
+// URL is the key's own page.
+func (k KeyRow) URL() string { return "/settings/api/keys/" + k.ID }
+
+// KeyForm is the form that generates a key.
+type KeyForm struct {
+	Page
+	Dialog      bool // inside the dialog, for htmx
+	FormToken   string
+	Name        string
+	Mode        string
+	Scoped      bool
+	Permissions []Permission
+	Presets     []Preset
+	Expires     []Option
+	ExpiresOn   string
+	Today       string
+	Advanced    bool // opened
+	Replaces    string
+	Errors      Errors
+}
+
+// Permission is one that a key may have.
+type Permission struct {
+	Name, Means string
+	Checked     bool
+}
+
+// Preset ticks several permissions at once. Permissions are separated by spaces.
+type Preset struct{ Value, Label, Permissions string }
+
+// Reveal shows a new key, once.
+type Reveal struct {
+	Page
+	Dialog    bool
+	Key       KeyRow
+	Text      string // the key itself
+	Curl      string
+	Expires   Moment
+	NameTwice bool // another active key has this name
+}
+
+// RevokePage asks before a key is revoked.
+type RevokePage struct {
+	Page
+	Dialog  bool
+	Key     KeyRow
+	LastUse string // in words, with route and address
+	InUse   bool   // within the last 30 days
+	Today   string // requests today, or ""
+}
+
+// KeyPage is one key: facts, use and history.
+type KeyPage struct {
+	Page
+	Key       KeyRow
+	CanRevoke bool
+	Facts     []Fact
+	Total     string // what the chart says, in words
+	Routes    []RouteUse
+	History   []HistoryLine
+	ReplaceBy string // the form for a replacement, or ""
+}
+
+// Fact is one line about a key. Text stands after Moment where that is set.
+type Fact struct {
+	Label, Text string
+	Moment      *Moment
+}
+
+// RouteUse counts the requests with a key to one route.
+type RouteUse struct {
+	Route, Outcome, Requests string
+}
+
+// HistoryLine is one event.
+type HistoryLine struct {
+	At   Moment
+	Text string
+}
+
+// sparkPoints draws days as a line in a box of w by h, for a polyline.
+func sparkPoints(days []int64, w, h float64) string {
+	top := float64(max(1, maxOf(days)))
+	var b strings.Builder
+	for i, n := range days {
+		x := w * float64(i) / float64(max(1, len(days)-1))
+		y := h - 2 - (h-4)*float64(n)/top
+		fmt.Fprintf(&b, "%.1f,%.1f ", x, y)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func maxOf(days []int64) int64 {
+	var top int64
+	for _, n := range days {
+		top = max(top, n)
+	}
+	return top
+}
+
+func sum(days []int64) int64 {
+	var total int64
+	for _, n := range days {
+		total += n
+	}
+	return total
+}
+
+// bar is one day of a chart.
+type bar struct{ X, Y, Height, Title string }
+
+func daysAgo(n int) string {
+	if n == 0 {
+		return "today"
+	}
+	return count(n, "day") + " ago"
+}
+
+// bars draws days as columns in a box of 600 by 150, oldest left.
+func bars(days []int64) []bar {
+	const width, height, base = 600.0, 130.0, 140.0
+	top := float64(max(1, maxOf(days)))
+	list := make([]bar, len(days))
+	for i, n := range days {
+		h := height * float64(n) / top
+		list[i] = bar{
+			X: fmt.Sprintf("%.1f", width*float64(i)/float64(len(days))+2), Y: fmt.Sprintf("%.1f", base-h), Height: fmt.Sprintf("%.1f", h),
+			Title: daysAgo(len(days)-1-i) + ": " + count(int(n), "request"),
+		}
+	}
+	return list
+}

@@ -1,0 +1,276 @@
+package views
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/a-h/templ"
+)
+
+var (
+	now     = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	visitor = Page{Title: "API keys", Visitor: &Visitor{Account: "Acme", Email: "ops@acme.example", SeesKeys: true}}
+	used    = KeyRow{
+		ID: "key_1", Name: "Grafana", Hint: "cic_live_…ERRE", Mode: "live", Status: "active", Permissions: []string{"costs:read"},
+		Created: Date(now.AddDate(0, 0, -21)), Creator: "ops@acme.example", LastUsed: Ago(now.Add(-2*time.Minute), now),
+		LastRoute: "GET /v1/costs", Days: []int64{0, 3, 1}, CanRevoke: true,
+	}
+	fresh = KeyRow{
+		ID: "key_2", Name: strings.Repeat("long", 25), Mode: "test", Status: "active", CanRevoke: true,
+		Permissions: []string{"1", "2", "3", "4", "5"}, LastUsed: Ago(time.Time{}, now), Notes: []Note{{"due", "never used"}},
+	}
+	revoked = KeyRow{ID: "key_3", Name: "لوحة 🚀", Mode: "live", Status: "revoked", Notes: []Note{{"off", "revoked"}}, Days: []int64{0}, Changed: true}
+	form    = KeyForm{
+		Page: visitor, FormToken: "form_1", Mode: "live", Today: "2026-11-23", Presets: []Preset{{"full", "Full integration", "a b"}},
+		Permissions: []Permission{{Name: "costs:read"}}, Expires: []Option{{"never", "Never", true}, {"custom", "On a date", false}},
+	}
+	formErrors = Errors{
+		"": "Whole form.", "name": "Name it.", "mode": "Which?", "permissions": "Choose.", "expires": "When?", "expires_on": "What day?",
+		"account": "Account.", "email": "E-mail.", "password": "Password.",
+	}
+)
+
+// states are the pages and parts in every state, with what each must say and, after a !, what it must not.
+func states() map[string]struct {
+	view templ.Component
+	says []string
+} {
+	type state = struct {
+		view templ.Component
+		says []string
+	}
+	list := func(change func(*KeyListPage)) templ.Component {
+		p := KeyListPage{Page: visitor, CanManage: true, Stats: []Stat{{"Active keys", "3", "2 live"}}}
+		change(&p)
+		return KeyList(p)
+	}
+	withForm := func(change func(*KeyForm)) templ.Component {
+		p := form
+		change(&p)
+		return NewKey(p)
+	}
+	key := func(row KeyRow, change func(*KeyPage)) templ.Component {
+		p := KeyPage{
+			Page: visitor, Key: row, CanRevoke: row.CanRevoke, Total: "No requests", ReplaceBy: "/settings/api/new?like=" + row.ID,
+			Facts: []Fact{{Label: "Status", Text: row.Status}, {Label: "Created", Moment: &row.Created, Text: "by ops"}},
+		}
+		change(&p)
+		return Key(p)
+	}
+	reveal := Reveal{Page: visitor, Key: used, Text: "cic_live_text", Curl: "curl", Expires: Exact(now), NameTwice: true}
+	dialog, once := reveal, reveal
+	dialog.Dialog, once.NameTwice, once.Expires = true, false, Moment{}
+	return map[string]state{
+		"list, nothing yet":     {list(func(p *KeyListPage) { p.NothingYet = true }), []string{"No API keys yet", "Generate API Key", "!<table", "!type=\"search\""}},
+		"list, nothing to do":   {list(func(p *KeyListPage) { p.NothingYet, p.CanManage = true, false }), []string{"An owner or admin", "!Generate API Key"}},
+		"list, nothing found":   {list(func(p *KeyListPage) { p.AnyStatusURL = "/x?status=all" }), []string{"No keys match", `href="/x?status=all"`}},
+		"list, nothing at all":  {list(func(*KeyListPage) {}), []string{"No keys match", "!any status"}},
+		"list":                  {list(func(p *KeyListPage) { p.Keys = []KeyRow{used, fresh, revoked} }), []string{"3 keys", "all permissions", `data-key-id="key_3" data-status="revoked"`, `aria-label="Revoke Grafana"`, "4 requests in the last 30 days", "!rel=\"next\""}},
+		"list, a middle page":   {list(func(p *KeyListPage) { p.Keys, p.MoreURL, p.NewestURL = []KeyRow{used}, "/m", "/n" }), []string{"1 key on this page", `href="/m" rel="next"`, `href="/n"`}},
+		"generate":              {withForm(func(*KeyForm) {}), []string{"Advanced Options", "!aria-describedby=\"\"", "!aria-invalid", "!hx-post", "<main"}},
+		"generate, dialog":      {withForm(func(p *KeyForm) { p.Dialog = true }), []string{`hx-post="/settings/api/keys"`, "!<main"}},
+		"generate, errors":      {withForm(func(p *KeyForm) { p.Errors, p.Advanced, p.Scoped = formErrors, true, true }), []string{"Whole form.", "Name it.", `aria-describedby="name-error name-help"`, "<details open>"}},
+		"generate, replacement": {withForm(func(p *KeyForm) { p.Replaces = "Old" }), []string{"A replacement for “<bdi>Old</bdi>”"}},
+		"reveal":                {RevealKey(once), []string{`id="api-key"`, `value="cic_live_text"`, `href="/settings/api#key_1"`, "!tell them apart", "!expires"}},
+		"reveal, dialog":        {RevealKey(dialog), []string{"tell them apart", "expires <time", "!<main"}},
+		"revoke":                {RevokeKey(RevokePage{Page: visitor, Key: used, InUse: true, Today: "3 requests"}), []string{"Revoke “<bdi>Grafana</bdi>”?", "This key is in use.", "fail at once", "3 requests", "!hx-post"}},
+		"revoke, dialog":        {RevokeKey(RevokePage{Dialog: true, Key: fresh}), []string{"!This key is in use.", `hx-target="[data-key-id=`}},
+		"revoke, expired":       {RevokeKey(RevokePage{Page: visitor, Key: KeyRow{Status: "expired"}, InUse: true}), []string{"fail already", "!at once", "!in use"}},
+		"revoked":               {Revoked(revoked, []Stat{{"Active keys", "2", ""}}), []string{`id="stats"`, `hx-swap-oob="true"`, "is revoked", `class="changed"`}},
+		"key":                   {key(used, func(p *KeyPage) { p.Routes = []RouteUse{{"GET /v1/costs", "accepted", "4"}} }), []string{"cannot be shown again", "!infobox", "<rect", "<title>1 day ago: 3 requests</title>", "</time> by ops"}},
+		"key, never used":       {key(fresh, func(p *KeyPage) { p.History = []HistoryLine{{Exact(now), "Created"}} }), []string{"infobox", "?like=key_2", "Nov 23, 2026, 12:00 UTC", "!<rect"}},
+		"key, revoked":          {key(revoked, func(*KeyPage) {}), []string{"!cannot be shown again", "!Revoke<"}},
+		"sign in":               {Login(LoginPage{Page: Page{Title: "Sign in"}}), []string{"!session has ended", `autocomplete="current-password"`}},
+		"sign in, lost":         {Login(LoginPage{Lost: true, Next: "/settings/api?q=a&b", Email: "a@b.example"}), []string{"session has ended", `value="/settings/api?q=a&amp;b"`, `value="a@b.example"`}},
+		"sign in, refused":      {Login(LoginPage{Errors: formErrors}), []string{`role="alert">Whole form.`}},
+		"set up":                {Setup(SetupPage{Token: "t"}), []string{`name="token" value="t"`, "!aria-invalid"}},
+		"set up, errors":        {Setup(SetupPage{Errors: formErrors}), []string{"Account.", "E-mail.", "Password.", `aria-describedby="password-error password-help"`}},
+		"error":                 {Error(ErrorPage{Heading: "Not found", Message: "Nothing here.", RequestID: "req_1"}), []string{"Not found", "Nothing here.", "req_1", "Go to the API keys"}},
+		"error, viewer":         {Error(ErrorPage{Page: Page{Visitor: &Visitor{}}, Heading: "No"}), []string{"!API keys"}},
+		"error, fragment":       {ErrorFragment("No."), []string{`<p class="dangerbox">No.</p>`}},
+	}
+}
+
+func draw(t *testing.T, view templ.Component) string {
+	t.Helper()
+	var b strings.Builder
+	if err := view.Render(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestStates(t *testing.T) {
+	for name, s := range states() {
+		t.Run(name, func(t *testing.T) {
+			html := draw(t, s.view)
+			for _, want := range s.says {
+				unwanted, no := strings.CutPrefix(want, "!")
+				if strings.Contains(html, unwanted) == no {
+					t.Errorf("want %s in\n%s", want, html)
+				}
+			}
+			checkMarkup(t, html)
+		})
+	}
+}
+
+// checkMarkup finds tags that are not closed, ids that stand twice, and references to ids that are not there.
+func checkMarkup(t *testing.T, html string) {
+	t.Helper()
+	ids, wanted := map[string]int{}, []string{}
+	d := xml.NewDecoder(strings.NewReader(html))
+	d.Strict, d.AutoClose, d.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
+	for {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, html)
+		}
+		start, ok := token.(xml.StartElement)
+		if !ok {
+			continue
+		}
+		for _, a := range start.Attr {
+			switch a.Name.Local {
+			case "id":
+				ids[a.Value]++
+			case "for", "aria-describedby":
+				wanted = append(wanted, strings.Fields(a.Value)...)
+			}
+		}
+	}
+	for id, n := range ids {
+		if n > 1 {
+			t.Errorf("id %s stands %d times", id, n)
+		}
+	}
+	for _, id := range wanted {
+		if ids[id] == 0 {
+			t.Errorf("nothing has the id %s", id)
+		}
+	}
+}
+
+// fill sets every text in v.
+func fill(v reflect.Value, text string) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(text)
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int64:
+		v.SetInt(1)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), text)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		for i := range v.Len() {
+			fill(v.Index(i), text)
+		}
+	case reflect.Map:
+		v.Set(reflect.ValueOf(Errors{"": text, "name": text, "email": text, "expires": text}))
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(now))
+			return
+		}
+		for i := range v.NumField() {
+			fill(v.Field(i), text)
+		}
+	}
+}
+
+func filled[T any](view func(T) templ.Component, text string, plain bool) templ.Component {
+	var p T
+	v := reflect.ValueOf(&p).Elem()
+	fill(v, text)
+	if dialog := v.FieldByName("Dialog"); dialog.IsValid() && plain {
+		dialog.SetBool(false)
+	}
+	if empty := v.FieldByName("NothingYet"); empty.IsValid() {
+		empty.SetBool(false)
+	}
+	return view(p)
+}
+
+// Whatever stands in whatever field, it is shown and does nothing.
+func TestHostileText(t *testing.T) {
+	pages := func(text string) (list []templ.Component) {
+		for _, plain := range []bool{true, false} {
+			list = append(list, filled(KeyList, text, plain), filled(NewKey, text, plain), filled(RevealKey, text, plain),
+				filled(RevokeKey, text, plain), filled(Key, text, plain), filled(Login, text, plain), filled(Setup, text, plain), filled(Error, text, plain),
+				filled(func(k KeyRow) templ.Component { return Revoked(k, []Stat{{text, text, text}}) }, text, plain), ErrorFragment(text))
+		}
+		return list
+	}
+	for _, view := range pages(`"'></script></title><img src=x onerror=alert(1)>`) {
+		html := draw(t, view)
+		if i := strings.Index(html, "<img"); i >= 0 {
+			t.Errorf("a tag made of text: %s", html[max(0, i-200):i+50])
+		}
+		if !strings.Contains(html, "&lt;img src=x") {
+			t.Errorf("the text is not shown:\n%s", html)
+		}
+	}
+	active := regexp.MustCompile(`(?i)(href|action|formaction|src|hx-[a-z]+)="?\s*javascript:`)
+	for _, view := range pages("javascript:alert(1)") {
+		if found := active.FindString(draw(t, view)); found != "" {
+			t.Errorf("an address that runs: %s", found)
+		}
+	}
+}
+
+// What would switch the escaping off, or break the content security policy.
+func TestSources(t *testing.T) {
+	forbidden := regexp.MustCompile(`templ\.Raw|SafeURL|SafeCSS|SafeScript|@?templ\.JS|<style|\sstyle=|<script[^>]*>[^<]|\son[a-z]+=|hx-on|hx-vals|hx-headers|hx-disable[^d]|js:|javascript:|https?://`)
+	files, err := filepath.Glob("*.templ")
+	if err != nil || len(files) < 6 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, name := range append(files, "views.go") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := forbidden.FindString(string(text)); found != "" {
+			t.Errorf("%s has %q", name, found)
+		}
+	}
+}
+
+func TestWords(t *testing.T) {
+	ago := func(d time.Duration) string { return Ago(now.Add(-d), now).Text }
+	const day = 24 * time.Hour
+	for _, c := range []struct{ got, want string }{
+		{ago(0), "just now"},
+		{ago(-time.Hour), "just now"}, // a clock that is ahead
+		{ago(time.Minute), "1 minute ago"},
+		{ago(119 * time.Minute), "1 hour ago"},
+		{ago(day), "1 day ago"},
+		{ago(29 * day), "29 days ago"},
+		{ago(30 * day), "Oct 24, 2026"},
+		{Ago(time.Time{}, now).Text, "Never"},
+		{Date(time.Time{}).Text, "Never"},
+		{Number(0), "0"},
+		{Number(999), "999"},
+		{Number(-1234567), "-1,234,567"},
+		{count(1, "key"), "1 key"},
+		{count(1000, "key"), "1,000 keys"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%q, want %q", c.got, c.want)
+		}
+	}
+}
