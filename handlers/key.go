@@ -1,0 +1,207 @@
+package handlers
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"cicosts/models"
+	"cicosts/views"
+)
+
+// Key shows one key: facts, use and history.
+func (p *Pages) Key(c echo.Context) error {
+	ctx, v, now := c.Request().Context(), visitor(c), p.Now()
+	key, err := p.Store.Key(ctx, v.AccountID, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	uses, err := p.usesByKey(ctx, v.AccountID, []models.KeyRecord{key})
+	if err != nil {
+		return err
+	}
+	events, err := p.Store.History(ctx, v.AccountID, key.ID)
+	if err != nil {
+		return err
+	}
+	row := keyRow(&key, uses[key.ID], v.Role, now)
+	return renderPage(c, http.StatusOK, views.Key(views.KeyPage{
+		Page: Page(c, key.Name), Key: row, CanRevoke: row.CanRevoke, Facts: facts(&key, now),
+		Total: total(row.Days, uses[key.ID]), Routes: routeUses(uses[key.ID]), History: history(events),
+		ReplaceBy: newURL + "?like=" + key.ID,
+	}))
+}
+
+// RevokeForm asks before a key is revoked.
+func (p *Pages) RevokeForm(c echo.Context) error {
+	ctx, v, now := c.Request().Context(), visitor(c), p.Now()
+	key, err := p.Store.Key(ctx, v.AccountID, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	if !key.RevokedAt.IsZero() {
+		return seeOther(c, keyURL(key.ID))
+	}
+	uses, err := p.usesByKey(ctx, v.AccountID, []models.KeyRecord{key})
+	if err != nil {
+		return err
+	}
+	row := keyRow(&key, uses[key.ID], v.Role, now)
+	view := views.RevokePage{
+		Page: Page(c, "Revoke "+key.Name), Dialog: inDialog(c), Key: row, LastUse: useInWords(key.LastUse, now),
+		InUse: key.LastUse.UsedAt > models.At(now).Add(-models.UnusedAfter),
+	}
+	if today := row.Days[len(row.Days)-1]; today > 0 {
+		view.Today = requests(today)
+	}
+	return Render(c, http.StatusOK, views.RevokeKey(view))
+}
+
+// Revoke revokes a key. Its answer is sent only when the revocation is certain.
+func (p *Pages) Revoke(c echo.Context) error {
+	ctx, v := c.Request().Context(), visitor(c)
+	key, err := p.Store.RevokeKey(ctx, actor(c), v.AccountID, c.Param("id"))
+	if models.CodeOf(err) == models.CodeUnavailable {
+		return &models.Error{
+			Code: models.CodeUnavailable, Err: err,
+			Message: "The revocation is not confirmed yet, because the database did not answer: the key may still work. Revoke it again.",
+		}
+	}
+	if err != nil {
+		return err
+	}
+	uses, usesErr := p.usesByKey(ctx, v.AccountID, []models.KeyRecord{key})
+	stats, statsErr := p.Store.KeyStats(ctx, v.AccountID)
+	if !FromHTMX(c) || usesErr != nil || statsErr != nil { // what is done is no error, even when it cannot be drawn
+		return seeOther(c, keyURL(key.ID))
+	}
+	row := keyRow(&key, uses[key.ID], v.Role, p.Now())
+	row.Changed = true
+	return Render(c, http.StatusOK, views.Revoked(row, statTiles(stats)))
+}
+
+func facts(k *models.KeyRecord, now time.Time) []views.Fact {
+	moment := func(label string, m views.Moment, text string) views.Fact {
+		return views.Fact{Label: label, Moment: &m, Text: text}
+	}
+	list := []views.Fact{
+		{Label: "Status", Text: string(k.StatusAt(models.At(now)))},
+		{Label: "Key id", Text: k.ID},
+		moment("Created", views.Exact(k.CreatedAt.Time()), "by "+k.CreatorEmail),
+	}
+	if k.ExpiresAt.IsZero() {
+		list = append(list, views.Fact{Label: "Expires", Text: "Never"})
+	} else {
+		list = append(list, moment("Expires", views.Exact(k.ExpiresAt.Time()), ""))
+	}
+	if !k.RevokedAt.IsZero() {
+		list = append(list, moment("Revoked", views.Exact(k.RevokedAt.Time()), ""))
+	}
+	list = append(list, moment("Last used", views.Ago(k.LastUse.UsedAt.Time(), now), ""))
+	if use := k.LastUse; !use.UsedAt.IsZero() {
+		list = append(list, views.Fact{Label: "Request", Text: use.Route}, views.Fact{Label: "Address", Text: use.IP}, views.Fact{Label: "Client", Text: use.UserAgent})
+	}
+	if use := k.LastRefusal; !use.UsedAt.IsZero() {
+		list = append(list, moment("Last refused", views.Ago(use.UsedAt.Time(), now), fmt.Sprintf("(%s from %s, %s)", use.Route, use.IP, strings.TrimPrefix(outcomeInWords(use.Outcome), "refused: "))))
+	}
+	return list
+}
+
+func useInWords(use models.LastUse, now time.Time) string {
+	if use.UsedAt.IsZero() {
+		return "Never"
+	}
+	return fmt.Sprintf("%s, %s from %s", views.Ago(use.UsedAt.Time(), now).Text, use.Route, use.IP)
+}
+
+func requests(n int64) string {
+	if n == 0 {
+		return "No requests"
+	}
+	if n == 1 {
+		return "1 request"
+	}
+	return views.Number(n) + " requests"
+}
+
+// total says in words what the chart shows.
+func total(perDay []int64, uses []models.DailyUse) string {
+	var all, refused int64
+	for _, n := range perDay {
+		all += n
+	}
+	for _, u := range uses {
+		if u.Outcome != models.OutcomeAccepted {
+			refused += u.Requests
+		}
+	}
+	text := fmt.Sprintf("%s in the last %d days", requests(all), chartDays)
+	if refused > 0 {
+		text += fmt.Sprintf(", %s refused", views.Number(refused))
+	}
+	return text
+}
+
+// routeUses adds the counts up by route and outcome, most used first.
+func routeUses(uses []models.DailyUse) []views.RouteUse {
+	type routeOutcome struct {
+		route   string
+		outcome models.Outcome
+	}
+	sums := map[routeOutcome]int64{}
+	for _, u := range uses {
+		sums[routeOutcome{u.Route, u.Outcome}] += u.Requests
+	}
+	var keys []routeOutcome
+	for k := range sums {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b routeOutcome) int {
+		if d := sums[b] - sums[a]; d != 0 {
+			return int(min(1, max(-1, d)))
+		}
+		return strings.Compare(a.route+string(a.outcome), b.route+string(b.outcome))
+	})
+	var list []views.RouteUse
+	for _, k := range keys {
+		list = append(list, views.RouteUse{Route: k.route, Outcome: outcomeInWords(k.outcome), Requests: views.Number(sums[k])})
+	}
+	return list
+}
+
+func outcomeInWords(o models.Outcome) string {
+	switch o {
+	case models.OutcomeAccepted:
+		return "accepted"
+	case models.OutcomeForbidden:
+		return "refused: no permission"
+	case models.OutcomeExpired:
+		return "refused: expired"
+	case models.OutcomeRevoked:
+		return "refused: revoked"
+	}
+	return string(o)
+}
+
+func history(events []models.AuditEvent) []views.HistoryLine {
+	var list []views.HistoryLine
+	for _, e := range events {
+		by := " by " + e.ActorLabel
+		if e.IP != "" {
+			by += " from " + e.IP
+		}
+		text := string(e.Action) + by
+		switch e.Action {
+		case models.ActionKeyCreated:
+			text = "Created" + by + ": " + e.Detail
+		case models.ActionKeyRevoked:
+			text = "Revoked" + by
+		}
+		list = append(list, views.HistoryLine{At: views.Exact(e.At.Time()), Text: text})
+	}
+	return list
+}

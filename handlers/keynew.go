@@ -1,0 +1,212 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"cicosts/models"
+	"cicosts/models/keytext"
+	"cicosts/views"
+)
+
+// keysPerMinute is how many keys one person may generate in a minute.
+const keysPerMinute = 120
+
+var permissionMeanings = map[models.Permissions]string{
+	models.CostsRead:     "Read cost data",
+	models.WorkflowsRead: "Read workflow data",
+	models.AlertsRead:    "Read alerts",
+	models.AlertsWrite:   "Create, update and delete alerts",
+	models.WebhooksWrite: "Manage webhooks",
+}
+
+// presets are the documented sets of permissions.
+var presets = []struct {
+	value, label string
+	permissions  models.Permissions
+}{
+	{"reporting", "Reporting", models.CostsRead},
+	{"alerts", "Alert automation", models.AlertsRead | models.AlertsWrite},
+	{"full", "Full integration", models.FullAccess},
+}
+
+// newKeyForm is the form as it was sent.
+type newKeyForm struct {
+	token, name, mode  string
+	scoped             bool
+	permissions        []string
+	expires, expiresOn string
+	replaces           string
+}
+
+// Form tokens are 22 characters of models.NewID.
+const (
+	formTokenPrefix = "form_"
+	formTokenLength = len(formTokenPrefix) + 22
+)
+
+// New shows the form that generates a key, empty, filled for a replacement (like), or with a preset chosen (preset).
+func (p *Pages) New(c echo.Context) error {
+	form := newKeyForm{mode: string(keytext.Live), expires: "never"}
+	if like := c.QueryParam("like"); like != "" {
+		old, err := p.Store.Key(c.Request().Context(), visitor(c).AccountID, like)
+		if err != nil {
+			return err
+		}
+		form.replaces, form.name, form.mode = old.Name, old.Name, string(old.Mode)
+		form.scoped, form.permissions = old.Permissions != models.FullAccess, old.Permissions.Names()
+	}
+	if preset := c.QueryParam("preset"); preset != "" {
+		form = readKeyForm(c)
+		form.scoped = true
+		for _, known := range presets {
+			if known.value == preset {
+				form.permissions = known.permissions.Names()
+			}
+		}
+	}
+	form.token = models.NewID(formTokenPrefix)
+	return Render(c, http.StatusOK, views.NewKey(p.keyForm(c, form, nil)))
+}
+
+// Create generates a key and shows it, the only time. The same form sent again goes to the key's page instead.
+func (p *Pages) Create(c echo.Context) error {
+	ctx, v, form := c.Request().Context(), visitor(c), readKeyForm(c)
+	req, expiry, errs := form.check(p.Now())
+	if errs != nil {
+		return p.keyFormAgain(c, http.StatusUnprocessableEntity, form, errs)
+	}
+	if id, err := p.Store.KeyOfForm(ctx, v.AccountID, form.token); err == nil {
+		return seeOther(c, keyURL(id))
+	} else if !errors.Is(err, models.ErrNotFound) {
+		return err
+	}
+	if ok, wait := p.creates.take(v.UserID); !ok {
+		tellRetryAfter(c, wait)
+		return p.keyFormAgain(c, http.StatusTooManyRequests, form,
+			views.Errors{"": fmt.Sprintf("You have generated %d keys within a minute. Wait a moment, then press Create again.", keysPerMinute)})
+	}
+	twice, err := p.Store.NameInUse(ctx, v.AccountID, req.Name)
+	if err != nil {
+		return err
+	}
+	secret := keytext.Mint(req.Mode)
+	key, err := p.Store.CreateKey(ctx, actor(c), models.APIKey{
+		ID: models.NewID(models.KeyIDPrefix), AccountID: v.AccountID, Name: req.Name, NameFolded: models.Fold(req.Name),
+		Mode: req.Mode, Permissions: req.Permissions, Hint: secret.Hint(), Hash: p.Hasher.Hash(secret), SecretID: p.SecretID,
+		FormToken: form.token, CreatedBy: v.UserID,
+	}, expiry)
+	if errors.Is(err, models.ErrConflict) { // sent twice at once
+		id, err := p.Store.KeyOfForm(ctx, v.AccountID, form.token)
+		if err != nil {
+			return err
+		}
+		return seeOther(c, keyURL(id))
+	}
+	if err != nil {
+		return err
+	}
+	record := models.KeyRecord{APIKey: key, CreatorEmail: v.Email}
+	return Render(c, http.StatusOK, views.RevealKey(views.Reveal{
+		Page: Page(c, "Copy your new key"), Dialog: inDialog(c), Key: keyRow(&record, nil, v.Role, p.Now()),
+		Text: secret.Reveal(), Curl: p.curl(secret, key.Permissions), Expires: views.Exact(key.ExpiresAt.Time()), NameTwice: twice,
+	}))
+}
+
+// curl is a request that works with the key, ready to paste.
+func (p *Pages) curl(secret keytext.Secret, permissions models.Permissions) string {
+	path := "/v1/key"
+	if permissions.Has(models.CostsRead) {
+		path = "/v1/costs"
+	}
+	return fmt.Sprintf("export CICOSTS_API_KEY=%s\ncurl -H \"Authorization: Bearer $CICOSTS_API_KEY\" \\\n  %s%s\n", secret.Reveal(), p.BaseURL, path)
+}
+
+// readKeyForm reads the form from the body of a POST, or from the query for a preset.
+func readKeyForm(c echo.Context) newKeyForm {
+	form := newKeyForm{
+		token: c.FormValue("form_token"), name: c.FormValue("name"), mode: c.FormValue("mode"), scoped: c.FormValue("scoped") != "",
+		expires: c.FormValue("expires"), expiresOn: c.FormValue("expires_on"), replaces: c.FormValue("replaces"),
+	}
+	form.permissions = c.Request().Form["permissions"] // FormValue has parsed it
+	return form
+}
+
+// check returns what is asked for, or what is wrong with the form, by field.
+func (f newKeyForm) check(now time.Time) (models.KeyRequest, models.Expiry, views.Errors) {
+	permissions, permissionsErr := models.FullAccess, error(nil)
+	if f.scoped {
+		permissions, permissionsErr = models.ParsePermissions(f.permissions)
+	}
+	expiry, expiryErr := models.ParseExpiry(f.expires, f.expiresOn, now)
+	req := models.KeyRequest{Name: f.name, Mode: keytext.Mode(f.mode), Permissions: permissions}
+	req, requestErrs := req.Clean()
+	all := []error{permissionsErr}
+	for _, err := range requestErrs {
+		all = append(all, err)
+	}
+	if expiryErr != nil {
+		all = append(all, expiryErr)
+	}
+	if !isFormToken(f.token) {
+		all = append(all, models.Invalid("", "The form was not complete. Nothing is lost: press Create again."))
+	}
+	errs, _ := formErrors(all...) // all are about the form
+	return req, expiry, errs
+}
+
+func isFormToken(s string) bool {
+	random, ok := strings.CutPrefix(s, formTokenPrefix)
+	return ok && len(s) == formTokenLength && strings.Trim(random, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+}
+
+// keyFormAgain shows the form as it was sent, with what is wrong.
+func (p *Pages) keyFormAgain(c echo.Context, status int, form newKeyForm, errs views.Errors) error {
+	if !isFormToken(form.token) {
+		form.token = models.NewID(formTokenPrefix)
+	}
+	if inDialog(c) {
+		status = http.StatusUnprocessableEntity // the one error that htmx puts into the dialog
+	}
+	return Render(c, status, views.NewKey(p.keyForm(c, form, errs)))
+}
+
+func (p *Pages) keyForm(c echo.Context, form newKeyForm, errs views.Errors) views.KeyForm {
+	now := p.Now().UTC()
+	view := views.KeyForm{
+		Page: Page(c, "Generate API key"), Dialog: inDialog(c), FormToken: form.token, Name: form.name, Mode: form.mode,
+		Scoped: form.scoped, Expires: expiryOptions(form.expires, now), ExpiresOn: form.expiresOn, Today: now.Format(time.DateOnly),
+		Replaces: form.replaces, Errors: errs,
+	}
+	view.Advanced = form.scoped || form.expires != "" && form.expires != "never" ||
+		errs["permissions"] != "" || errs["expires"] != "" || errs["expires_on"] != ""
+	checked := map[string]bool{}
+	for _, name := range form.permissions {
+		checked[name] = true
+	}
+	for _, name := range models.FullAccess.Names() {
+		one, _ := models.ParsePermissions([]string{name}) // its own name
+		view.Permissions = append(view.Permissions, views.Permission{Name: name, Means: permissionMeanings[one], Checked: checked[name]})
+	}
+	for _, preset := range presets {
+		view.Presets = append(view.Presets, views.Preset{Value: preset.value, Label: preset.label, Permissions: preset.permissions.String()})
+	}
+	return view
+}
+
+func expiryOptions(selected string, now time.Time) []views.Option {
+	pairs := []string{"never", "Never"}
+	for _, n := range []int{30, 60, 90, 180, 365} {
+		label := fmt.Sprintf("In %d days: %s", n, views.Date(now.AddDate(0, 0, n)).Text)
+		if n == 90 {
+			label += " (recommended)"
+		}
+		pairs = append(pairs, fmt.Sprint(n), label)
+	}
+	return options(selected, append(pairs, "custom", "On a date")...)
+}

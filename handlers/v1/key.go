@@ -1,0 +1,71 @@
+package v1
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"cicosts/models"
+	"cicosts/models/keytext"
+)
+
+type keyStore interface {
+	Key(ctx context.Context, accountID, keyID string) (models.KeyRecord, error)
+	AccountByID(ctx context.Context, accountID string) (models.Account, error)
+	RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error)
+}
+
+type keyResponse struct {
+	ID          string       `json:"id"`
+	Name        string       `json:"name"`
+	Mode        keytext.Mode `json:"mode"`
+	Permissions []string     `json:"permissions"`
+	CreatedAt   string       `json:"created_at"`
+	ExpiresAt   *string      `json:"expires_at"`
+	LastUsedAt  *string      `json:"last_used_at"`
+	Account     keyAccount   `json:"account"`
+}
+
+type keyAccount struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// Key answers GET /v1/key: the presented key itself.
+func (a *API) Key(c echo.Context) error {
+	p, ctx := principalOf(c), c.Request().Context()
+	key, err := a.store.Key(ctx, p.AccountID, p.KeyID)
+	if err != nil {
+		return err
+	}
+	account, err := a.store.AccountByID(ctx, p.AccountID)
+	if err != nil {
+		return err
+	}
+	return a.respond(c, keyResponse{
+		ID: key.ID, Name: key.Name, Mode: key.Mode, Permissions: key.Permissions.Names(),
+		CreatedAt: key.CreatedAt.Time().Format(time.RFC3339), ExpiresAt: rfc3339(key.ExpiresAt), LastUsedAt: rfc3339(key.LastUse.UsedAt),
+		Account: keyAccount{account.ID, account.Name},
+	})
+}
+
+// DeleteKey answers DELETE /v1/key: the presented key revokes itself.
+func (a *API) DeleteKey(c echo.Context) error {
+	p := principalOf(c)
+	actor := models.Actor{Type: models.ActorKey, ID: p.KeyID, Label: "the key itself", IP: c.RealIP()}
+	if _, err := a.store.RevokeKey(c.Request().Context(), actor, p.AccountID, p.KeyID); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+// rfc3339 formats i in seconds, or returns nil for the zero Instant.
+func rfc3339(i models.Instant) *string {
+	if i.IsZero() {
+		return nil
+	}
+	s := i.Time().Format(time.RFC3339)
+	return &s
+}
