@@ -1,0 +1,184 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cicosts/models"
+)
+
+func loginForm(email, password string) url.Values {
+	return url.Values{"email": {email}, "password": {password}}
+}
+
+// Who does not get in learns nothing: not by status, not by the page, not by cookies, not by time.
+func TestLoginRefusalsAreAlike(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *site) {
+		v, disabled := s.addUser("Acme", models.RoleOwner), s.addUser("Acme", models.RoleOwner)
+		s.exec("UPDATE users SET disabled_at = 1 WHERE id = '%s'", disabled.UserID)
+		refuse := func(email, password string) (string, time.Duration) {
+			start := time.Now()
+			a := s.browser().post("/login", loginForm(email, password)).want(http.StatusUnprocessableEntity)
+			took := time.Since(start)
+			if len(a.cookies) != 0 {
+				t.Errorf("%s: cookies %v", email, a.cookies)
+			}
+			if diff := cmp.Diff(map[string]string{"": "E-mail address or password is wrong."}, a.fieldErrors()); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", email, diff)
+			}
+			return strings.ReplaceAll(a.anonymous(), email, "(address)"), took
+		}
+		want, _ := refuse(v.Email, "wrong horse battery staple")
+		shortest := map[string]time.Duration{}
+		for range 4 {
+			for name, try := range map[string][2]string{
+				"unknown": {"nobody@example.com", goodPassword}, "disabled": {disabled.Email, goodPassword},
+				"wrong": {v.Email, "wrong horse battery staple"}, "none": {v.Email, ""},
+			} {
+				got, took := refuse(try[0], try[1])
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", name, diff)
+				}
+				if shortest[name] == 0 || took < shortest[name] {
+					shortest[name] = took
+				}
+			}
+		}
+		// Hashing takes most of the time, so leaving it out for some would show at once.
+		for name, took := range shortest {
+			if took < shortest["wrong"]/5 {
+				t.Errorf("%s takes %v, a wrong password %v", name, took, shortest["wrong"])
+			}
+		}
+		if got := s.query("SELECT action, actor_id FROM audit_events WHERE action = 'session.refused' AND actor_id <> ''"); len(got) != 13 {
+			t.Errorf("%d lines of refusals of known people", len(got))
+		}
+	})
+}
+
+// A login gives a new session id and ends the one before, whoever set that.
+func TestLoginChangesTheSession(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *site) {
+		v := s.addUser("Acme", models.RoleOwner)
+		b := s.browser()
+		b.signIn(v.Email)
+		first, attacker := cookieNamed(b, "cicosts_session"), b.on(s)
+		attacker.get("/settings/api").want(http.StatusOK)
+		b.get("/login").wantRedirect("/settings/api")
+		b.post("/login", loginForm(v.Email, goodPassword)).wantRedirect("/settings/api")
+		if second := cookieNamed(b, "cicosts_session"); second == "" || second == first {
+			t.Error("the session id is the old one")
+		}
+		attacker.get("/settings/api").wantRedirect("/login?next=%2Fsettings%2Fapi")
+		b.get("/settings/api").want(http.StatusOK)
+		if rows := s.query("SELECT user_id FROM sessions"); len(rows) != 1 {
+			t.Errorf("%d sessions", len(rows))
+		}
+		want := []string{"session.started|user|" + v.UserID, "session.started|user|" + v.UserID, "user.added|operator|"}
+		if diff := cmp.Diff(want, s.actions(v.UserID)); diff != "" {
+			t.Errorf("history (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func cookieNamed(b *browser, name string) string {
+	for _, c := range b.cookies() {
+		if c.Name == name {
+			return c.Value
+		}
+	}
+	return ""
+}
+
+func TestForgedCookies(t *testing.T) {
+	s := sqliteSite(t)
+	b, _ := s.owner()
+	good, device := cookieNamed(b, "cicosts_session"), cookieNamed(b, "cicosts_device")
+	foreign := sqliteSite(t, func(c *Config) {
+		c.CookieKeys = [][]byte{[]byte(strings.Repeat("S", 32)), []byte(strings.Repeat("E", 32))}
+	})
+	other, _ := foreign.owner()
+	for name, value := range map[string]string{
+		"changed": good[:20] + "A" + good[21:], "cut": good[:len(good)-4], "longer": good + "AAAA", "empty": "", "nonsense": "x", "the device's": device,
+		"of another secret": cookieNamed(other, "cicosts_session"), "very long": strings.Repeat("A", 5000),
+	} {
+		if a := s.browser().get("/settings/api", "Cookie", "cicosts_session="+value); a.status != http.StatusSeeOther {
+			t.Errorf("%s: %d", name, a.status)
+		}
+	}
+	s.browser().get("/settings/api", "Cookie", "cicosts_session="+good).want(http.StatusOK)
+	s.browser().get("/settings/api", "Cookie", "__Host-cicosts_session="+good).want(http.StatusSeeOther)
+	// After a change of the secret the old cookies count until they end.
+	rotated := s.replica(func(c *Config) {
+		c.CookieKeys = append([][]byte{[]byte(strings.Repeat("S", 32)), []byte(strings.Repeat("E", 32))}, c.CookieKeys...)
+	})
+	b.on(rotated).get("/settings/api").want(http.StatusOK)
+}
+
+// notLocal are values of next that lead elsewhere, or nowhere.
+var notLocal = []string{
+	"//evil.example", "//evil.example/settings/api", "///evil.example", "/\\evil.example", "\\\\evil.example", "\\/evil.example", "/\t/evil.example", "\t//evil.example",
+	"/\n/evil.example", "/\r/evil.example", " //evil.example", "https://evil.example", "https:evil.example", "http:/evil.example", "HTTP://evil.example",
+	"javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "vbscript:x", "evil.example", "settings/api", ".", "..//evil.example", "/settings\\..\\..//evil.example",
+	"//user@evil.example", "//[::1]/", "/\x00/evil.example", "?x", "#x", "%2f%2fevil.example", "/\x7f", "/%zz", "//", "",
+}
+
+func TestLoginNext(t *testing.T) {
+	s := sqliteSite(t)
+	v := s.addUser("Acme", models.RoleOwner)
+	local := []string{"/", "/settings/api?q=a%20b&status=all", "/settings/api/keys/key_x", "/settings/api/new?like=key_x", "/%2F/x", "/..//x"}
+	wants := map[string]string{}
+	for i, next := range append(local, notLocal...) {
+		want := next
+		if i >= len(local) {
+			want = ""
+		}
+		wants[next] = want
+		if strings.ContainsAny(next, "\x00") { // refused as an address
+			continue
+		}
+		page := s.browser().get("/login?" + url.Values{"next": {next}}.Encode()).want(http.StatusOK)
+		if got := page.hidden().Get("next"); got != want {
+			t.Errorf("the form for %q has next %q, want %q", next, got, want)
+		}
+	}
+	for next, want := range wants {
+		s.clock.advance(time.Hour)
+		form := loginForm(v.Email, goodPassword)
+		form.Set("next", next)
+		if want == "" {
+			want = "/settings/api"
+		}
+		s.browser().post("/login", form).wantRedirect(want)
+	}
+}
+
+// Who is not signed in comes back to the page they were on.
+func TestSentToSignIn(t *testing.T) {
+	s := sqliteSite(t)
+	for _, tt := range []struct {
+		name, method, path, referer, current, want string
+	}{
+		{"a page", "GET", "/settings/api?q=a%20b", "", "", "/settings/api?q=a%20b"},
+		{"a form on a page", "POST", "/settings/api/keys", "http://cicosts.example/settings/api/new?like=key_x", "", "/settings/api/new?like=key_x"},
+		{"a form from nowhere", "POST", "/settings/api/keys", "", "", "/"},
+		{"a part of a page", "GET", "/settings/api/new", "", "http://cicosts.example/settings/api?status=all", "/settings/api?status=all"},
+		{"a host in the referer", "POST", "/settings/api/keys", "http://evil.example//evil.example", "", "/settings/api"},
+		{"a host in htmx's header", "GET", "/settings/api/new", "", "//evil.example//x", "/settings/api"},
+		{"a scheme in htmx's header", "GET", "/settings/api/new", "", "javascript:alert(1)", "/settings/api"},
+	} {
+		header := []string{"Referer", tt.referer, "HX-Current-URL", tt.current}
+		if tt.current != "" {
+			header = append(header, "HX-Request", "true")
+		}
+		a := s.browser().send(tt.method, tt.path, "", append(header, "Sec-Fetch-Site", "same-origin")...)
+		if got, want := a.header.Get("Location"), "/login?next="+url.QueryEscape(tt.want); got != want {
+			t.Errorf("%s: sent to %q, want %q", tt.name, got, want)
+		}
+	}
+}

@@ -1,0 +1,55 @@
+package web
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"cicosts/models/store/storetest"
+)
+
+// Reading a page notes that the session is alive, but does not wait for it nor fail without it.
+func TestPagesAreReadWhileNothingCanBeWritten(t *testing.T) {
+	s := sqliteSite(t)
+	b, _ := s.owner()
+	s.clock.advance(2 * time.Minute)
+	conn, err := storetest.DB(t, s.url).Conn(t.Context())
+	mustBeNil(t, err)
+	defer conn.Close()
+	_, err = conn.ExecContext(t.Context(), "BEGIN IMMEDIATE")
+	mustBeNil(t, err)
+	b.get("/settings/api").want(http.StatusOK)
+}
+
+// Ready means that keys can be checked, not just that something answers.
+func TestReadyLooksKeysUp(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *site) {
+		s.browser().get("/readyz").want(http.StatusOK)
+		s.exec("ALTER TABLE api_keys RENAME TO away")
+		if a := s.browser().get("/readyz").want(http.StatusServiceUnavailable); a.header.Get("Retry-After") == "" {
+			t.Error("no Retry-After")
+		}
+	})
+}
+
+// A form that has made its key leads to it, even when no more keys may be made just now.
+func TestFormSentAgainAtTheLimit(t *testing.T) {
+	s := sqliteSite(t)
+	b, _ := s.owner()
+	form := b.get("/settings/api/new").want(http.StatusOK).hidden()
+	form.Set("name", "first")
+	form.Set("mode", "live")
+	b.post("/settings/api/keys", form).want(http.StatusOK)
+	for made := 1; ; made++ {
+		if made > 121 {
+			t.Fatal("there is no limit")
+		}
+		next := b.get("/settings/api/new").hidden()
+		next.Set("name", "another")
+		next.Set("mode", "live")
+		if b.post("/settings/api/keys", next).status == http.StatusTooManyRequests {
+			break
+		}
+	}
+	b.post("/settings/api/keys", form).want(http.StatusSeeOther)
+}

@@ -1,0 +1,117 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"cicosts/handlers"
+	v1 "cicosts/handlers/v1"
+	"cicosts/models"
+)
+
+// access says who may open a page. The zero value lets nobody in, so that a route that forgets it is found at start.
+type access int
+
+const (
+	closed      access = iota
+	public             // anybody
+	keyReaders         // owner, admin, member
+	keyManagers        // owner, admin
+)
+
+func (a access) String() string {
+	return [...]string{"closed", "public", "owner, admin, member", "owner, admin"}[a]
+}
+
+func (a access) allows(role models.Role) bool {
+	switch a {
+	case public:
+		return true
+	case keyReaders:
+		return role.ManagesKeys() || role == models.RoleMember
+	case keyManagers:
+		return role.ManagesKeys()
+	}
+	return false
+}
+
+type pageRoute struct {
+	method, path string
+	access       access
+	handle       echo.HandlerFunc
+}
+
+func pageRoutes(p *handlers.Pages) []pageRoute {
+	const get, post = http.MethodGet, http.MethodPost
+	return []pageRoute{
+		{get, "/setup", public, p.SetupForm},
+		{post, "/setup", public, p.Setup},
+		{get, "/login", public, p.LoginForm},
+		{post, "/login", public, p.Login},
+		{post, "/logout", public, p.Logout},
+		{get, "/", public, p.Home},
+		{get, "/settings/api", keyReaders, p.List},
+		{get, "/settings/api/new", keyManagers, p.New},
+		{post, "/settings/api/keys", keyManagers, p.Create},
+		{get, "/settings/api/keys/:id", keyReaders, p.Key},
+		{get, "/settings/api/keys/:id/revoke", keyManagers, p.RevokeForm},
+		{post, "/settings/api/keys/:id/revoke", keyManagers, p.Revoke},
+	}
+}
+
+// keyAccess says which keys may call an endpoint. The zero value lets none in.
+type keyAccess struct {
+	open       bool
+	permission models.Permissions // 0: any valid key
+}
+
+var anyKey = keyAccess{open: true}
+
+func needs(p models.Permissions) keyAccess { return keyAccess{open: true, permission: p} }
+
+func (a keyAccess) String() string {
+	switch {
+	case !a.open:
+		return "closed"
+	case a.permission == 0:
+		return "any key"
+	}
+	return "key with " + a.permission.String()
+}
+
+type apiRoute struct {
+	method, path string
+	access       keyAccess
+	handle       echo.HandlerFunc
+}
+
+func apiRoutes(a *v1.API) []apiRoute {
+	return []apiRoute{
+		{http.MethodGet, "/v1/key", anyKey, a.Key},
+		{http.MethodDelete, "/v1/key", anyKey, a.DeleteKey},
+		{http.MethodGet, "/v1/costs", needs(models.CostsRead), a.Costs},
+	}
+}
+
+func (s *server) addPages(e *echo.Echo) {
+	pages := handlers.New(handlers.Config{
+		Store: s.Store, Sessions: s.sessions, Hasher: s.Hasher, SecretID: s.SecretID, BaseURL: s.BaseURL, Now: s.Now,
+	})
+	for _, r := range pageRoutes(pages) {
+		if r.access == closed {
+			panic(fmt.Sprintf("%s %s says not who may open it", r.method, r.path))
+		}
+		e.Add(r.method, r.path, r.handle, bound, s.sameSite, parseForm, s.identify, s.admit(r.access))
+	}
+}
+
+func (s *server) addAPI(e *echo.Echo) {
+	for _, r := range apiRoutes(v1.New(s.Store, s.Now)) {
+		if !r.access.open {
+			panic(fmt.Sprintf("%s %s says not which keys may call it", r.method, r.path))
+		}
+		e.Add(r.method, r.path, r.handle, bound, s.authenticate(r.method+" "+r.path, r.access.permission))
+	}
+}

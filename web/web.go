@@ -1,0 +1,146 @@
+// Package web is HTTP that is neither page nor endpoint: the route tables, the order of the middleware, sessions, the
+// authentication of bearers, and the two places where an error becomes an answer, one for pages and one for the API.
+//
+// Pages never read keys, and /v1 never reads cookies.
+package web
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"cicosts/handlers"
+	v1 "cicosts/handlers/v1"
+	"cicosts/models"
+	"cicosts/models/keytext"
+	"cicosts/static"
+)
+
+// Config is what the server needs. All fields but TrustedProxies, Log and Now are required.
+type Config struct {
+	Store Store
+	// Keys checks the keys of API requests.
+	Keys Verifier
+	// Uses is told of every request with a known key.
+	Uses Recorder
+	// Hasher hashes new keys, under the secret with id SecretID.
+	Hasher   *keytext.Hasher
+	SecretID string
+	// CookieKeys are pairs of signing (32 bytes) and encryption key (32 bytes), newest first.
+	CookieKeys [][]byte
+	// BaseURL is the public address, without a slash at the end. With https cookies are Secure.
+	BaseURL string
+	// TrustedProxies may say in X-Forwarded-For who the client is. Nobody else is believed.
+	TrustedProxies []netip.Prefix
+	// Log gets one line a request; nil means slog.Default.
+	Log *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Store is what pages, endpoints and sessions ask of the database.
+type Store interface {
+	handlers.Store
+	v1.Store
+	sessionStore
+	Ping(ctx context.Context) error
+}
+
+// Verifier answers for whom the bearer of a key acts: the keyring.
+type Verifier interface {
+	Verify(ctx context.Context, text string) (models.Principal, error)
+}
+
+// Recorder notes the uses of keys, without blocking.
+type Recorder interface {
+	Record(use models.LastUse)
+}
+
+// maxBody is the most that a request may send, in bytes.
+const maxBody = 64 << 10
+
+type server struct {
+	Config
+	base     *url.URL
+	sessions *sessions
+}
+
+// New returns the handler of everything that the program serves.
+func New(cfg Config) (http.Handler, error) {
+	base, err := url.Parse(cfg.BaseURL)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &server{Config: cfg, base: base, sessions: newSessions(cfg.Store, cfg.CookieKeys, base.Scheme == "https")}
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.HTTPErrorHandler = s.handleError
+	e.IPExtractor = clientAddress(cfg.TrustedProxies)
+	e.Use(s.observe, s.protect)
+	s.addPages(e)
+	s.addAPI(e)
+	e.GET(static.Prefix+"*", func(c echo.Context) error {
+		static.ServeHTTP(c.Response(), c.Request())
+		return nil
+	})
+	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
+	e.GET("/readyz", s.ready)
+	return headAsGet(e), nil
+}
+
+// ready answers 200 while keys can be checked.
+func (s *server) ready(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), time.Second)
+	defer cancel()
+	if err := s.Store.Ping(ctx); err != nil {
+		s.Log.Warn("not ready", "error", err)
+		tellRetryAfter(c)
+		return c.String(http.StatusServiceUnavailable, "the database does not answer\n")
+	}
+	return c.String(http.StatusOK, "ok\n")
+}
+
+// headAsGet lets every GET route answer HEAD. The server leaves the body out, since its own request still says HEAD.
+func headAsGet(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			get := *r
+			get.Method = http.MethodGet
+			r = &get
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// clientAddress finds the client's address: the peer's, or behind trusted proxies the right-most address in
+// X-Forwarded-For that is not one of theirs.
+func clientAddress(trusted []netip.Prefix) echo.IPExtractor {
+	if len(trusted) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for _, p := range trusted {
+		bits := 128
+		if p.Addr().Is4() {
+			bits = 32
+		}
+		options = append(options, echo.TrustIPRange(&net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), bits)}))
+	}
+	return echo.ExtractIPFromXFFHeader(options...)
+}
+
+// isAPI reports whether a path belongs to the API, whose errors are JSON.
+func isAPI(path string) bool { return path == "/v1" || strings.HasPrefix(path, "/v1/") }
