@@ -1,0 +1,100 @@
+package main
+
+import (
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cicosts/models/store/storetest"
+)
+
+// Three replicas on one PostgreSQL, under load: no request sent after the answer that confirms a revocation is accepted
+// by any of them, and no key that was not revoked is ever refused.
+func TestRevokedOnEveryReplica(t *testing.T) {
+	env := map[string]string{"CICOSTS_DATABASE_URL": storetest.Postgres(t), "CICOSTS_SECRET": testSecret}
+	replicas := []*running{startServing(t, env), startServing(t, env), startServing(t, env)}
+	admin := newPerson(t, replicas[0].base)
+	admin.setUp(replicas[0].setup)
+
+	const rounds, clientsPerReplica = 10, 6
+	kept := admin.generate(url.Values{"name": {"kept"}, "mode": {"live"}})
+	for range rounds {
+		key := admin.generate(url.Values{"name": {"revoked"}, "mode": {"live"}})
+		id := admin.newestKey()
+
+		var confirmed atomic.Int64 // when the confirmation arrived, in Unix nanoseconds
+		var accepted, refused [3]atomic.Int64
+		stop := make(chan struct{})
+		var clients sync.WaitGroup
+		for i, r := range replicas {
+			for range clientsPerReplica {
+				clients.Go(func() {
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						sent := time.Now().UnixNano()
+						switch status := callWith(t, r.base, key); status {
+						case http.StatusOK:
+							accepted[i].Add(1)
+							if at := confirmed.Load(); at != 0 && sent > at {
+								t.Errorf("replica %d accepted a request sent %v after the confirmation", i, time.Duration(sent-at))
+							}
+						case http.StatusUnauthorized:
+							refused[i].Add(1)
+						case http.StatusServiceUnavailable: // not known in time, on a busy machine: no promise is broken
+						default:
+							t.Errorf("replica %d answered %d", i, status)
+						}
+						if status := callWith(t, r.base, kept); status != http.StatusOK && status != http.StatusServiceUnavailable {
+							t.Errorf("replica %d answered %d to a key that was not revoked", i, status)
+						}
+					}
+				})
+			}
+		}
+		waitUntil(t, "every replica has accepted the key", func() bool {
+			return accepted[0].Load() > 5 && accepted[1].Load() > 5 && accepted[2].Load() > 5
+		})
+		if status, body := admin.post("/settings/api/keys/"+id+"/revoke", nil); status != http.StatusOK {
+			t.Fatalf("revoking: %d %s", status, body)
+		}
+		confirmed.Store(time.Now().UnixNano())
+		waitUntil(t, "every replica has refused the key", func() bool {
+			return refused[0].Load() > 5 && refused[1].Load() > 5 && refused[2].Load() > 5
+		})
+		close(stop)
+		clients.Wait()
+	}
+}
+
+func callWith(t *testing.T, base, key string) int {
+	req, err := http.NewRequest(http.MethodGet, base+"/v1/key", nil)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+// waitUntil waits for something that happens by itself, within ten seconds.
+func waitUntil(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within ten seconds: %s", what)
+		}
+	}
+}
