@@ -129,10 +129,14 @@ func TestServeDrains(t *testing.T) {
 		}
 		defer slow.Close()
 		const form = "email=ops%40acme.example&password=wrong+horse+battery"
-		fmt.Fprintf(slow, "POST /login HTTP/1.1\r\nHost: %s\r\nSec-Fetch-Site: same-origin\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", addr, len(form), form[:10])
-		// Only an answer to another request shows that the first one has reached the server.
-		if status, _ := newPerson(t, r.base).get("/healthz"); status != http.StatusOK {
-			t.Fatalf("healthz: %d", status)
+		fmt.Fprintf(slow, "POST /login HTTP/1.1\r\nHost: %s\r\nSec-Fetch-Site: same-origin\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", addr, len(form))
+		answers := bufio.NewReader(slow)
+		// Sent when the body is first read, so it shows that the request is being worked on.
+		if line, err := answers.ReadString('\n'); err != nil || !strings.Contains(line, " 100 ") {
+			t.Fatalf("asked to go on: %q, %v", line, err)
+		}
+		if _, err := answers.ReadString('\n'); err != nil { // the empty line behind it
+			t.Fatal(err)
 		}
 		began := time.Now()
 		r.stop()
@@ -148,10 +152,10 @@ func TestServeDrains(t *testing.T) {
 			t.Fatalf("it ended with %d while a request was running", code)
 		default:
 		}
-		if _, err := io.WriteString(slow, form[10:]); err != nil {
+		if _, err := io.WriteString(slow, form); err != nil {
 			t.Fatal(err)
 		}
-		res, err := http.ReadResponse(bufio.NewReader(slow), nil)
+		res, err := http.ReadResponse(answers, nil)
 		if err != nil || res.StatusCode != http.StatusUnprocessableEntity {
 			t.Fatalf("the running request: %v, %v", res, err)
 		}
