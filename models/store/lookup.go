@@ -3,8 +3,10 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"cicosts/models"
@@ -27,30 +29,59 @@ const lookupColumns = "hash, id, account_id, mode, permissions, expires_at, revo
 
 type postgresLookup struct{ pool *pgxpool.Pool }
 
+// postgresLookupSQL answers at least one row, so that whoever answers says whether it is the primary. A pooler may lead an
+// open connection to another server than the one that was asked on connecting. A transaction that begins on a standby is
+// read-only to its end, and it begins before its snapshot is taken: with pg_is_in_recovery(), which is asked after, a
+// promotion between the two would pass an old snapshot off as the primary's.
+const postgresLookupSQL = `SELECT current_setting('transaction_read_only') = 'on',
+	(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, ` + lookupColumns + `
+	FROM (VALUES (1)) AS server LEFT JOIN api_keys ON hash = ANY($1)`
+
+// errStandby says that a server answered that may miss what the primary has committed.
+var errStandby = errors.New("a standby (in recovery) or read-only server answered, not the primary")
+
 func (l *postgresLookup) keysByHash(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
 	raw := make([][]byte, len(hashes))
 	for i := range hashes {
 		raw[i] = hashes[i][:]
 	}
-	rows, err := l.pool.Query(ctx, "SELECT "+lookupColumns+`, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
-		FROM api_keys WHERE hash = ANY($1)`, raw)
+	rows, err := l.pool.Query(ctx, postgresLookupSQL, raw)
 	if err != nil {
 		return found, err
 	}
 	defer rows.Close()
+	answered, standby := false, false
 	for rows.Next() {
-		var k models.KeyState
-		var hash []byte
-		if err := rows.Scan(&hash, &k.ID, &k.AccountID, (*string)(&k.Mode), (*uint16)(&k.Permissions),
-			(*int64)(&k.ExpiresAt), (*int64)(&k.RevokedAt), (*int64)(&k.Now)); err != nil {
+		if rows.RawValues()[2] == nil { // no such key
+			err = rows.Scan(&standby, nil, nil, nil, nil, nil, nil, nil, nil)
+		} else {
+			found, err = appendKey(rows, &standby, found)
+		}
+		if err == nil && standby {
+			err = errStandby
+		}
+		if err != nil {
 			return found, err
 		}
-		if err := k.Hash.Scan(hash); err != nil {
-			return found, err
-		}
-		found = append(found, k)
+		answered = true
 	}
-	return found, rows.Err()
+	if err := rows.Err(); err != nil || answered {
+		return found, err
+	}
+	return found, errStandby
+}
+
+func appendKey(rows pgx.Rows, standby *bool, found []models.KeyState) ([]models.KeyState, error) {
+	var k models.KeyState
+	var hash []byte
+	if err := rows.Scan(standby, (*int64)(&k.Now), &hash, &k.ID, &k.AccountID, (*string)(&k.Mode), (*uint16)(&k.Permissions),
+		(*int64)(&k.ExpiresAt), (*int64)(&k.RevokedAt)); err != nil {
+		return found, err
+	}
+	if err := k.Hash.Scan(hash); err != nil {
+		return found, err
+	}
+	return append(found, k), nil
 }
 
 type sqliteLookup struct{ db *sql.DB }

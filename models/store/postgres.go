@@ -163,5 +163,5 @@ func isOutage(err error) bool {
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	return network || connecting || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) ||
-		errors.Is(err, net.ErrClosed) || errors.Is(err, errNotReplicated) || pgconn.SafeToRetry(err)
+		errors.Is(err, net.ErrClosed) || errors.Is(err, errStandby) || errors.Is(err, errNotReplicated) || pgconn.SafeToRetry(err)
 }
