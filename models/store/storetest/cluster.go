@@ -27,6 +27,7 @@ type Cluster struct {
 
 	dir      string // holds the data, the socket and the log
 	bin      string
+	shared   bool                // by the tests of a process; else the databases go with the server
 	cred     *syscall.Credential // nil: run as ourselves
 	watchdog *exec.Cmd           // nil while stopped
 	leash    io.WriteCloser      // the watchdog's standard input
@@ -152,7 +153,7 @@ func (c *Cluster) command(name string, args ...string) *exec.Cmd {
 const watch = `dir=$1; shift
 "$@" & server=$!
 read -r word
-kill -QUIT "$server"; wait "$server"
+kill -QUIT "$server"; kill -CONT "$server"; wait "$server"
 test "$word" = keep || rm -rf "$dir"`
 
 // Start starts a stopped server again, with settings of the form name=value beside the usual ones.
@@ -198,6 +199,10 @@ func (c *Cluster) connect() error {
 	for {
 		admin, err := pgx.Connect(ctx, c.url("postgres"))
 		if err == nil {
+			// So that a test whose synchronous standby is away can still make databases.
+			_, err = admin.Exec(ctx, "SET synchronous_commit TO local")
+		}
+		if err == nil {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.admin = admin
@@ -240,13 +245,13 @@ func (c *Cluster) remove() {
 	os.RemoveAll(c.dir)
 }
 
-// Empty returns the URL of a new, empty database, dropped when the test ends.
+// Empty returns the URL of a new, empty database, gone when the test has ended.
 func (c *Cluster) Empty(t testing.TB) string {
 	t.Helper()
 	return c.create(t, "template1")
 }
 
-// Postgres returns the URL of a new, migrated database, dropped when the test ends.
+// Postgres returns the URL of a new, migrated database, gone when the test has ended.
 func (c *Cluster) Postgres(t testing.TB) string {
 	t.Helper()
 	if err := c.makeTemplate(); err != nil {
@@ -278,12 +283,12 @@ func (c *Cluster) create(t testing.TB, template string) string {
 	if _, err := c.admin.Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE "+template); err != nil {
 		t.Fatalf("creating a database: %v", err)
 	}
+	if !c.shared {
+		return c.url(name)
+	}
 	t.Cleanup(func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.admin == nil {
-			return // the test left its server stopped
-		}
 		if _, err := c.admin.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
 			t.Errorf("dropping a database: %v", err)
 		}

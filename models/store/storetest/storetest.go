@@ -113,7 +113,9 @@ func server(t testing.TB) *Cluster {
 	defer shared.mu.Unlock()
 	if !shared.started {
 		shared.started = true
-		shared.c, shared.err = newCluster()
+		if shared.c, shared.err = newCluster(); shared.err == nil {
+			shared.c.shared = true
+		}
 	}
 	if shared.err != nil {
 		unavailable(t, shared.err)

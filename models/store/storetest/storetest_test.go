@@ -2,6 +2,7 @@ package storetest_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -101,4 +102,27 @@ func TestServerEndsWithAKilledProcess(t *testing.T) {
 			t.Fatalf("%s: %v, process %d: %v; want neither", filepath.Dir(data), folder, server, process)
 		}
 	}
+}
+
+func TestStandbyFollowsAndIsPromoted(t *testing.T) {
+	primary := storetest.NewCluster(t)
+	url := primary.Empty(t)
+	standby := primary.Standby(t)
+	storetest.Exec(t, url, "CREATE TABLE seen (n INTEGER)")
+	primary.CaughtUp(t, standby)
+	there := storetest.WithHosts(url, standby.Host())
+	if _, err := storetest.DB(t, there).Exec("INSERT INTO seen VALUES (1)"); err == nil {
+		t.Error("the standby takes writes")
+	}
+	primary.Freeze(t)
+	db := storetest.DB(t, url)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := db.PingContext(ctx); err == nil {
+		t.Error("the frozen primary answers")
+	}
+	standby.Promote(t)
+	storetest.Exec(t, there, "INSERT INTO seen VALUES (1)")
+	primary.Thaw(t)
+	storetest.Exec(t, storetest.WithHosts(url, primary.Host()), "INSERT INTO seen VALUES (2)")
 }

@@ -1,0 +1,154 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Standby starts a server that follows c by streaming replication, with settings of the form name=value, and is removed
+// when the test ends. Its cluster_name, by which synchronous_standby_names knows it, is "standby" unless a setting says
+// otherwise. It answers reads until Promote.
+func (c *Cluster) Standby(t testing.TB, settings ...string) *Cluster {
+	t.Helper()
+	s, err := c.standby(settings)
+	if err != nil {
+		t.Fatalf("starting a standby: %v", err)
+	}
+	t.Cleanup(s.remove)
+	return s
+}
+
+func (c *Cluster) standby(settings []string) (_ *Cluster, err error) {
+	dir, err := os.MkdirTemp("/tmp", "cicosts-pg-")
+	if err != nil {
+		return nil, err
+	}
+	s := &Cluster{Data: filepath.Join(dir, "data"), dir: dir, bin: c.bin, cred: c.cred}
+	defer func() {
+		if err != nil {
+			s.remove()
+		}
+	}()
+	if c.cred != nil {
+		if err := os.Chown(dir, int(c.cred.Uid), int(c.cred.Gid)); err != nil {
+			return nil, err
+		}
+	}
+	backup := s.command(filepath.Join(c.bin, "pg_basebackup"), "--host", c.dir, "--username", "postgres", "--pgdata", s.Data,
+		"--write-recovery-conf", "--wal-method", "stream", "--checkpoint", "fast", "--no-sync")
+	if out, err := backup.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("pg_basebackup: %w\n%s", err, out)
+	}
+	return s, s.start(append([]string{"cluster_name=standby"}, settings...))
+}
+
+// Promote makes a standby a primary of its own, on a new timeline, and returns when it takes writes.
+func (c *Cluster) Promote(t testing.TB) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var done bool
+	if err := c.admin.QueryRow(context.Background(), "SELECT pg_promote(true, 60)").Scan(&done); err != nil || !done {
+		t.Fatalf("promoting: %v, %v", done, err)
+	}
+}
+
+// CaughtUp waits until the standby has replayed all that the primary c has committed.
+func (c *Cluster) CaughtUp(t testing.TB, standby *Cluster) {
+	t.Helper()
+	var lsn string
+	c.query(t, "SELECT pg_current_wal_flush_lsn()::text", &lsn)
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
+		var there bool
+		standby.query(t, "SELECT pg_last_wal_replay_lsn() >= '"+lsn+"'::pg_lsn", &there)
+		if there {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the standby did not catch up")
+		}
+	}
+}
+
+func (c *Cluster) query(t testing.TB, statement string, dest any) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.admin.QueryRow(context.Background(), statement).Scan(dest); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// Freeze stops every process of the server as a hung machine would: connections stand, new ones are accepted by the
+// kernel, and nothing answers until Thaw. Linux only.
+func (c *Cluster) Freeze(t testing.TB) { c.signalAll(t, syscall.SIGSTOP) }
+
+// Thaw lets a frozen server go on.
+func (c *Cluster) Thaw(t testing.TB) { c.signalAll(t, syscall.SIGCONT) }
+
+func (c *Cluster) signalAll(t testing.TB, signal syscall.Signal) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(c.Data, "postmaster.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	postmaster, err := strconv.Atoi(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(postmaster, signal); err != nil {
+		t.Fatal(err)
+	}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	if len(stats) == 0 {
+		t.Skip("processes are found in /proc, which only Linux has")
+	}
+	for _, file := range stats {
+		stat, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		// pid (name) state parent …
+		fields := strings.Fields(string(stat[strings.LastIndex(string(stat), ")")+1:]))
+		if len(fields) > 1 && fields[1] == first {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			_ = syscall.Kill(pid, signal) // it may have ended
+		}
+	}
+}
+
+// Host is where the server listens: the folder of its Unix socket, which stands in a URL as a host.
+func (c *Cluster) Host() string { return c.dir }
+
+// WithHosts returns the URL of the same database on these hosts, in this order: folders of Unix sockets (Cluster.Host) or
+// HOST:PORT.
+func WithHosts(databaseURL string, hosts ...string) string {
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		panic(err) // a test's own
+	}
+	var names, ports []string
+	for _, h := range hosts {
+		name, port, err := net.SplitHostPort(h)
+		if err != nil {
+			name, port = h, "5432"
+		}
+		names, ports = append(names, name), append(ports, port)
+	}
+	u.Host = ""
+	q := u.Query()
+	q.Set("host", strings.Join(names, ","))
+	q.Set("port", strings.Join(ports, ","))
+	u.RawQuery = q.Encode()
+	return u.String()
+}
