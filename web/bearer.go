@@ -69,6 +69,7 @@ func (s *server) authenticate(route string, permission models.Permissions) echo.
 		return func(c echo.Context) error {
 			token, err := bearerToken(c.Request().Header)
 			if err != nil {
+				s.tellCheck("", err)
 				return err
 			}
 			p, err := s.Keys.Verify(c.Request().Context(), token)
@@ -86,6 +87,7 @@ func (s *server) authenticate(route string, permission models.Permissions) echo.
 					UserAgent: userAgent(c.Request()), Route: route, Outcome: outcome,
 				})
 			}
+			s.tellCheck(outcome, err)
 			if err != nil {
 				return err
 			}

@@ -140,6 +140,7 @@ func TestRequestLog(t *testing.T) {
 	answers := []*answer{
 		b.get("/settings/api?q=x"), b.get("/settings/api/keys/key_x"), b.get("/nowhere/%0a{}"), b.send("PUT", "/settings/api/keys/key_x", ""),
 		s.authorize("GET", "/v1/key", "Bearer "+key.Reveal()), s.authorize("GET", "/v1/key"), b.get("/healthz", "User-Agent", `a"}`+"\t"),
+		b.send("HEAD", "/healthz", ""),
 	}
 	lines := strings.Split(strings.TrimSpace(s.log.String()[start:]), "\n")
 	if len(lines) != len(answers) {
@@ -148,7 +149,7 @@ func TestRequestLog(t *testing.T) {
 	keyID := s.query("SELECT id FROM api_keys")[0]
 	for i, want := range []string{
 		"GET /settings/api 200 " + owner.UserID, "GET /settings/api/keys/:id 404 " + owner.UserID, "GET (none) 404 ", "PUT /settings/api/keys/:id 405 ",
-		"GET /v1/key 200 " + keyID, "GET /v1/key 401 ", "GET /healthz 200 ",
+		"GET /v1/key 200 " + keyID, "GET /v1/key 401 ", "GET /healthz 200 ", "HEAD /healthz 200 ",
 	} {
 		var r struct {
 			Msg, Method, Route, Who, ID, IP string

@@ -34,9 +34,13 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if err := guard(next, c); err != nil {
 			c.Error(err)
 		}
+		took := time.Since(start)
+		if s.Metrics != nil {
+			s.Metrics.Answered(surfaceOf(c), c.Response().Status, took)
+		}
 		s.Log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request",
-			slog.String("id", id), slog.String("method", clip(c.Request().Method, 16)), slog.String("route", routeOf(c)),
-			slog.Int("status", c.Response().Status), slog.Int64("took_us", time.Since(start).Microseconds()), slog.String("ip", c.RealIP()),
+			slog.String("id", id), slog.String("method", clip(methodOf(c.Request()), 16)), slog.String("route", routeOf(c)),
+			slog.Int("status", c.Response().Status), slog.Int64("took_us", took.Microseconds()), slog.String("ip", c.RealIP()),
 			slog.String("who", whoOf(c)))
 		return nil
 	}

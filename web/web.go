@@ -23,7 +23,7 @@ import (
 	"cicosts/static"
 )
 
-// Config is what the server needs. All fields but TrustedProxies, Log and Now are required.
+// Config is what the server needs. All fields but TrustedProxies, Metrics, Log and Now are required.
 type Config struct {
 	Store Store
 	// Keys checks the keys of API requests.
@@ -39,6 +39,8 @@ type Config struct {
 	BaseURL string
 	// TrustedProxies may say in X-Forwarded-For who the client is. Nobody else is believed.
 	TrustedProxies []netip.Prefix
+	// Metrics is told of every request; nil means nobody is.
+	Metrics Metrics
 	// Log gets one line a request; nil means slog.Default.
 	Log *slog.Logger
 	// Now is the clock; nil means time.Now.
@@ -117,12 +119,22 @@ func (s *server) ready(c echo.Context) error {
 func headAsGet(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead {
-			get := *r
-			get.Method = http.MethodGet
-			r = &get
+			r = r.WithContext(context.WithValue(r.Context(), headKey{}, true)) // a copy
+			r.Method = http.MethodGet
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// headKey marks a request's context when it came as HEAD.
+type headKey struct{}
+
+// methodOf is the method that the client sent.
+func methodOf(r *http.Request) string {
+	if r.Context().Value(headKey{}) != nil {
+		return http.MethodHead
+	}
+	return r.Method
 }
 
 // clientAddress finds the client's address: the peer's, or behind trusted proxies the right-most address in

@@ -67,6 +67,7 @@ var (
 		{"github.com/a-h/templ", slices.Concat(http, []string{"views"})},
 		{"net/http", slices.Concat(http, []string{"static", "cmd/cicosts", "web/browsertest"})},
 		{"github.com/chromedp", []string{"web/browsertest"}},
+		{"github.com/prometheus", []string{"cmd/cicosts"}},
 	}
 
 	// topLevel is all there is beside dotfiles and what a run leaves, which git ignores.

@@ -33,16 +33,23 @@ func serve(ctx context.Context, c *call) error {
 		return fmt.Errorf("listening: %w", err)
 	}
 	defer listener.Close()
+	m := newMetrics()
+	metricsServer, err := m.serve(c.settings.metricsAddr, log)
+	if err != nil {
+		return err
+	}
+	defer metricsServer.Close()
 	st, secrets, err := c.openDatabase(ctx)
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	uses := usage.New(usage.Config{Sink: st})
+	uses := usage.New(usage.Config{Sink: m.sink(st)})
+	m.countDropped(uses.Dropped)
 	baseURL := c.baseURL(listener)
 	handler, err := web.New(web.Config{
-		Store: st, Keys: newKeyring(st, secrets), Uses: uses, Hasher: secrets[0].hasher(), SecretID: secrets[0].fingerprint(),
-		CookieKeys: cookieKeys(secrets), BaseURL: baseURL, TrustedProxies: c.settings.trustedProxies, Log: log,
+		Store: st, Keys: newKeyring(m.source(st), secrets), Uses: uses, Hasher: secrets[0].hasher(), SecretID: secrets[0].fingerprint(),
+		CookieKeys: cookieKeys(secrets), BaseURL: baseURL, TrustedProxies: c.settings.trustedProxies, Metrics: m, Log: log,
 	})
 	if err != nil {
 		return err
@@ -51,6 +58,9 @@ func serve(ctx context.Context, c *call) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	log.Info("listening", "addr", listener.Addr().String(), "database", st.Location())
+	if metricsServer.Addr != "" {
+		log.Info("metrics listening", "addr", metricsServer.Addr)
+	}
 	if err := c.printSetupLink(ctx, st, baseURL); err != nil {
 		log.Error("making a setup link", "error", err)
 	}
@@ -77,12 +87,12 @@ func newServer(handler http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-func newKeyring(st *store.Store, secrets []secret) *keyring.Keyring {
+func newKeyring(source keyring.Source, secrets []secret) *keyring.Keyring {
 	var hashers []*keytext.Hasher
 	for _, s := range secrets {
 		hashers = append(hashers, s.hasher())
 	}
-	return keyring.New(keyring.Config{Source: st, Hashers: hashers})
+	return keyring.New(keyring.Config{Source: source, Hashers: hashers})
 }
 
 func cookieKeys(secrets []secret) [][]byte {

@@ -22,6 +22,7 @@ type settings struct {
 	secret         string
 	secretFile     string
 	trustedProxies []netip.Prefix
+	metricsAddr    string // "" for none
 	logFormat      string
 
 	// What a single command takes, as flags alone.
@@ -49,6 +50,7 @@ var settingList = []setting{
 	{"CICOSTS_SECRET", "", "with SQLite a file cicosts.secret beside the database, made once; with PostgreSQL none", "base64 secrets of 32 bytes or more, comma-separated, newest first", readSecret},
 	{"CICOSTS_SECRET_FILE", "", "none", "file that holds what CICOSTS_SECRET would", readSecretFile},
 	{"CICOSTS_TRUSTED_PROXIES", "trusted-proxies", "none", "CIDRs, comma-separated, whose X-Forwarded-For is believed", readTrustedProxies},
+	{"CICOSTS_METRICS_ADDR", "metrics-addr", "none", "listen address of Prometheus metrics, at /metrics; port 0 picks one", readMetricsAddr},
 	{"CICOSTS_LOG_FORMAT", "log-format", "text on a terminal, else json", "text or json", readLogFormat},
 }
 
@@ -119,12 +121,24 @@ func readSettings(values map[string]*string, flags *flag.FlagSet, env func(strin
 }
 
 func readAddr(s *settings, value string) error {
+	s.addr = value
+	return checkAddr(value)
+}
+
+func readMetricsAddr(s *settings, value string) error {
+	s.metricsAddr = value
+	if value == "" { // a flag that turns off what the environment turns on
+		return nil
+	}
+	return checkAddr(value)
+}
+
+func checkAddr(value string) error {
 	_, port, err := net.SplitHostPort(value)
-	n, portErr := strconv.ParseUint(port, 10, 16)
-	if err != nil || portErr != nil || n > 65535 {
+	_, portErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || portErr != nil {
 		return fmt.Errorf("want HOST:PORT with a port from 0 to 65535")
 	}
-	s.addr = value
 	return nil
 }
 

@@ -41,14 +41,14 @@ func TestSettingsDefaults(t *testing.T) {
 func TestFlagsWin(t *testing.T) {
 	env := []string{
 		"CICOSTS_ADDR", "127.0.0.1:1", "CICOSTS_DATABASE_URL", "sqlite:env.db", "CICOSTS_BASE_URL", "https://env.example",
-		"CICOSTS_TRUSTED_PROXIES", "10.0.0.0/8", "CICOSTS_LOG_FORMAT", "text",
+		"CICOSTS_TRUSTED_PROXIES", "10.0.0.0/8", "CICOSTS_METRICS_ADDR", "127.0.0.1:3", "CICOSTS_LOG_FORMAT", "text",
 	}
 	got, err := read(t, env)
-	want := settings{addr: "127.0.0.1:1", databaseURL: "sqlite:env.db", baseURL: "https://env.example", trustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, logFormat: "text"}
+	want := settings{addr: "127.0.0.1:1", databaseURL: "sqlite:env.db", baseURL: "https://env.example", trustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, metricsAddr: "127.0.0.1:3", logFormat: "text"}
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
-	got, err = read(t, env, "--addr", "127.0.0.1:2", "--database-url", "sqlite:flag.db", "--base-url", "https://flag.example", "--trusted-proxies", "", "--log-format", "json")
+	got, err = read(t, env, "--addr", "127.0.0.1:2", "--database-url", "sqlite:flag.db", "--base-url", "https://flag.example", "--trusted-proxies", "", "--metrics-addr", "", "--log-format", "json")
 	want = settings{addr: "127.0.0.1:2", databaseURL: "sqlite:flag.db", baseURL: "https://flag.example", logFormat: "json"}
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
@@ -67,6 +67,7 @@ func TestBadSettings(t *testing.T) {
 	}{
 		{"CICOSTS_ADDR", []string{"8080", "localhost", "localhost:", "localhost:65536", "localhost:-1", "localhost:http", ":x", "a:b:1"}, "want HOST:PORT with a port from 0 to 65535"},
 		{"CICOSTS_DATABASE_URL", []string{"x", "sqlite", "sqlite:", "mysql://h/d", "file:x.db", "postgres://h:port/d", "cicosts.db"}, "want sqlite:PATH or postgres://USER@HOST/NAME"},
+		{"CICOSTS_METRICS_ADDR", []string{"9090", "localhost:65536", "a:b:1"}, "want HOST:PORT with a port from 0 to 65535"},
 		{"CICOSTS_BASE_URL", []string{"cicosts.example", "//cicosts.example", "ftp://cicosts.example", "https://", "https:///x", "https://h/path", "https://h?q", "https://h#f", "https://u@h", "http://h:port"}, "want http://HOST or https://HOST"},
 		{"CICOSTS_TRUSTED_PROXIES", []string{"10.0.0.1", "10.0.0.0/33", "proxy", "10.0.0.0/8;192.168.0.0/16", "10.0.0.0/8 192.168.0.0/16"}, "want CIDRs separated by commas"},
 		{"CICOSTS_LOG_FORMAT", []string{"xml", "JSON", "text "}, "want text or json"},
