@@ -7,7 +7,6 @@ package web
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -135,23 +134,6 @@ func methodOf(r *http.Request) string {
 		return http.MethodHead
 	}
 	return r.Method
-}
-
-// clientAddress finds the client's address: the peer's, or behind trusted proxies the right-most address in
-// X-Forwarded-For that is not one of theirs.
-func clientAddress(trusted []netip.Prefix) echo.IPExtractor {
-	if len(trusted) == 0 {
-		return echo.ExtractIPDirect()
-	}
-	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
-	for _, p := range trusted {
-		bits := 128
-		if p.Addr().Is4() {
-			bits = 32
-		}
-		options = append(options, echo.TrustIPRange(&net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), bits)}))
-	}
-	return echo.ExtractIPFromXFFHeader(options...)
 }
 
 // isAPI reports whether a path belongs to the API, whose errors are JSON.

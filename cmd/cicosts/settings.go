@@ -182,6 +182,9 @@ func readTrustedProxies(s *settings, value string) error {
 		if err != nil {
 			return fmt.Errorf("want CIDRs separated by commas, such as 10.0.0.0/8,192.168.1.7/32")
 		}
+		if a := prefix.Addr(); a.Is4In6() && prefix.Bits() >= 96 {
+			prefix = netip.PrefixFrom(a.Unmap(), prefix.Bits()-96)
+		}
 		s.trustedProxies = append(s.trustedProxies, prefix.Masked())
 	}
 	return nil

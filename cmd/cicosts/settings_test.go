@@ -108,8 +108,8 @@ func TestGoodSettings(t *testing.T) {
 			t.Errorf("the base URL %s becomes %q, %v; want %q", given, got.baseURL, err, want)
 		}
 	}
-	got, err := read(t, []string{"CICOSTS_TRUSTED_PROXIES", "10.1.2.3/8,2001:db8::1/32"})
-	if diff := cmp.Diff("[10.0.0.0/8 2001:db8::/32]", fmt.Sprint(got.trustedProxies)); diff != "" || err != nil {
+	got, err := read(t, []string{"CICOSTS_TRUSTED_PROXIES", "10.1.2.3/8,2001:db8::1/32,::ffff:10.1.2.3/104"})
+	if diff := cmp.Diff("[10.0.0.0/8 2001:db8::/32 10.0.0.0/8]", fmt.Sprint(got.trustedProxies)); diff != "" || err != nil {
 		t.Errorf("proxies: %v (-want +got):\n%s", err, diff)
 	}
 }
