@@ -32,6 +32,7 @@ type Sessions interface {
 // Config is what the pages need. All fields but Now are required.
 type Config struct {
 	Store    Store
+	Revoker  Revoker
 	Sessions Sessions
 	// Hasher hashes new keys, under the secret with id SecretID.
 	Hasher   *keytext.Hasher
@@ -46,6 +47,14 @@ type Config struct {
 type Store interface {
 	peopleStore
 	keyStore
+}
+
+// Revoker sees revocations through.
+type Revoker interface {
+	// RevokeKey returns nil only when the revocation is certain. Code "unavailable" says that it is in doubt and tried again.
+	RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error)
+	// Pending reports whether a revocation of the key is not certain yet, whatever the database says of it.
+	Pending(accountID, keyID string) bool
 }
 
 // Pages holds the handlers.
@@ -97,9 +106,12 @@ func Page(c echo.Context, title string) views.Page {
 // FromHTMX reports whether htmx asks, for a part of a page.
 func FromHTMX(c echo.Context) bool { return c.Request().Header.Get("HX-Request") == "true" }
 
+// target is the id of the element that htmx will put the answer into.
+func target(c echo.Context) string { return c.Request().Header.Get("HX-Target") }
+
 // inDialog reports whether htmx will put the answer into the dialog.
 func inDialog(c echo.Context) bool {
-	return FromHTMX(c) && c.Request().Header.Get("HX-Target") == "dialog"
+	return FromHTMX(c) && target(c) == "dialog"
 }
 
 // Render draws a component whole before it sends anything, so that a component that fails sends no half page.
@@ -112,9 +124,9 @@ func Render(c echo.Context, status int, component templ.Component) error {
 }
 
 // renderPage draws a whole page. htmx, which follows redirects by itself and would put the page into a part of another,
-// is told to go there instead.
+// is told to go there instead, unless it takes the main part for the main part.
 func renderPage(c echo.Context, status int, component templ.Component) error {
-	if FromHTMX(c) && c.Request().Method == http.MethodGet {
+	if FromHTMX(c) && c.Request().Method == http.MethodGet && target(c) != "main" {
 		c.Response().Header().Set("HX-Redirect", c.Request().URL.RequestURI())
 		return c.NoContent(http.StatusOK)
 	}
@@ -125,6 +137,15 @@ func seeOther(c echo.Context, to string) error { return c.Redirect(http.StatusSe
 
 // Home sends to the one page there is.
 func (p *Pages) Home(c echo.Context) error { return seeOther(c, listURL) }
+
+// Failure is an error that has a page of its own, or a part of one for htmx.
+type Failure struct {
+	Err  error
+	Page templ.Component
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
 
 // formErrors collects errors by field for a form that is shown again. It returns nil for none, and the first error that
 // is not about the form.

@@ -16,8 +16,11 @@ import (
 // Key shows one key: facts, use and history.
 func (p *Pages) Key(c echo.Context) error {
 	ctx, v, now := c.Request().Context(), visitor(c), p.Now()
-	key, err := p.Store.Key(ctx, v.AccountID, c.Param("id"))
+	key, inDoubt, err := p.key(c)
 	if err != nil {
+		return err
+	}
+	if answered, err := p.whatBecame(c, key, inDoubt); answered || err != nil {
 		return err
 	}
 	uses, err := p.usesByKey(ctx, v.AccountID, []models.KeyRecord{key})
@@ -29,9 +32,15 @@ func (p *Pages) Key(c echo.Context) error {
 		return err
 	}
 	row := keyRow(&key, uses[key.ID], v.Role, now)
+	row.InDoubt = inDoubt
+	frame := Page(c, key.Name)
+	if target(c) == "main" {
+		row.GivenUp = key.RevokedAt.IsZero()
+		frame.Said = row.Outcome()
+	}
 	return renderPage(c, http.StatusOK, views.Key(views.KeyPage{
-		Page: Page(c, key.Name), Key: row, CanRevoke: row.CanRevoke, Facts: facts(&key, now),
-		Total: total(row.Days, uses[key.ID]), Routes: routeUses(uses[key.ID]), History: history(events),
+		Page: frame, Key: row, CanRevoke: row.CanRevoke, Facts: facts(&key, now),
+		Total: total(row.Days, uses[key.ID]), Routes: routeUses(uses[key.ID]), History: history(events, inDoubt),
 		ReplaceBy: newURL + "?like=" + key.ID,
 	}))
 }
@@ -139,9 +148,13 @@ func outcomeInWords(o models.Outcome) string {
 	return string(o)
 }
 
-func history(events []models.AuditEvent) []views.HistoryLine {
+// history tells what happened to a key, save a revocation in doubt.
+func history(events []models.AuditEvent, inDoubt bool) []views.HistoryLine {
 	var list []views.HistoryLine
 	for _, e := range events {
+		if inDoubt && e.Action == models.ActionKeyRevoked {
+			continue
+		}
 		by := " by " + e.ActorLabel
 		if e.IP != "" {
 			by += " from " + e.IP

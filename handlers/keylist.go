@@ -29,7 +29,6 @@ type keyStore interface {
 	NameInUse(ctx context.Context, accountID, name string) (bool, error)
 	CreateKey(ctx context.Context, by models.Actor, key models.APIKey, expiry models.Expiry) (models.APIKey, error)
 	KeyOfForm(ctx context.Context, accountID, formToken string) (string, error)
-	RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error)
 }
 
 // List shows the account's keys.
@@ -54,7 +53,10 @@ func (p *Pages) List(c echo.Context) error {
 	}
 	for i := range page.Keys {
 		k := &page.Keys[i]
-		view.Keys = append(view.Keys, keyRow(k, uses[k.ID], v.Role, now))
+		inDoubt := p.inDoubt(k, false)
+		row := keyRow(k, uses[k.ID], v.Role, now)
+		row.InDoubt = inDoubt
+		view.Keys = append(view.Keys, row)
 	}
 	if page.Next != "" {
 		view.MoreURL = filterURL(filter, page.Next)

@@ -1,18 +1,42 @@
 package handlers
 
 import (
+	"errors"
 	"net/http"
 
+	"github.com/a-h/templ"
 	"github.com/labstack/echo/v4"
 
 	"cicosts/models"
 	"cicosts/views"
 )
 
+// key reads the key of the route, and whether its revocation is in doubt.
+func (p *Pages) key(c echo.Context) (models.KeyRecord, bool, error) {
+	// Asked before and after: a revocation that ends in between is shown as in doubt, and asked about again.
+	accountID, id := visitor(c).AccountID, c.Param("id")
+	before := p.Revoker.Pending(accountID, id)
+	key, err := p.Store.Key(c.Request().Context(), accountID, id)
+	if err != nil {
+		return key, false, err
+	}
+	return key, p.inDoubt(&key, before), nil
+}
+
+// inDoubt reports whether the revocation of a key that was read before is, or just was, in doubt. Then it takes it back in
+// the record: what the database has of it may be lost yet.
+func (p *Pages) inDoubt(key *models.KeyRecord, before bool) bool {
+	if !before && !p.Revoker.Pending(key.AccountID, key.ID) {
+		return false
+	}
+	key.RevokedAt = 0
+	return true
+}
+
 // RevokeForm asks before a key is revoked.
 func (p *Pages) RevokeForm(c echo.Context) error {
 	ctx, v, now := c.Request().Context(), visitor(c), p.Now()
-	key, err := p.Store.Key(ctx, v.AccountID, c.Param("id"))
+	key, _, err := p.key(c)
 	if err != nil {
 		return err
 	}
@@ -34,25 +58,83 @@ func (p *Pages) RevokeForm(c echo.Context) error {
 	return Render(c, http.StatusOK, views.RevokeKey(view))
 }
 
-// Revoke revokes a key. Its answer is sent only when the revocation is certain.
+// Revoke revokes a key. Its answer is a good one only when the revocation is certain.
 func (p *Pages) Revoke(c echo.Context) error {
-	ctx, v := c.Request().Context(), visitor(c)
-	key, err := p.Store.RevokeKey(ctx, actor(c), v.AccountID, c.Param("id"))
-	if models.CodeOf(err) == models.CodeUnavailable {
-		return &models.Error{
-			Code: models.CodeUnavailable, Err: err,
-			Message: "The revocation is not confirmed yet, because the database did not answer: the key may still work. Revoke it again.",
+	key, err := p.Revoker.RevokeKey(c.Request().Context(), actor(c), visitor(c).AccountID, c.Param("id"))
+	switch {
+	case models.CodeOf(err) == models.CodeUnavailable:
+		return p.notConfirmed(c, err)
+	case err != nil:
+		return err
+	case FromHTMX(c):
+		if row, err := p.revokedRow(c, key); err == nil { // what is done is no error, even when it cannot be drawn
+			return Render(c, http.StatusOK, row)
 		}
 	}
+	return seeOther(c, keyURL(key.ID))
+}
+
+// notConfirmed answers a revocation in doubt as what it is, 503, with what will say by itself what has become of it.
+func (p *Pages) notConfirmed(c echo.Context, cause error) error {
+	failure := &models.Error{
+		Code: models.CodeUnavailable, Err: cause,
+		Message: "Revocation not confirmed yet: the database has not confirmed it, so the key may still work. CICosts keeps trying.",
+	}
+	if !FromHTMX(c) {
+		return &Failure{Err: failure, Page: views.NotConfirmed(views.NotConfirmedPage{
+			Page: Page(c, "Revocation not confirmed yet"), Key: views.KeyRow{ID: c.Param("id")},
+		})}
+	}
+	key, _, err := p.key(c)
 	if err != nil {
-		return err
+		return errors.Join(failure, err)
 	}
-	uses, usesErr := p.usesByKey(ctx, v.AccountID, []models.KeyRecord{key})
-	stats, statsErr := p.Store.KeyStats(ctx, v.AccountID)
-	if !FromHTMX(c) || usesErr != nil || statsErr != nil { // what is done is no error, even when it cannot be drawn
-		return seeOther(c, keyURL(key.ID))
+	uses, err := p.usesByKey(c.Request().Context(), key.AccountID, []models.KeyRecord{key})
+	if err != nil {
+		return errors.Join(failure, err)
 	}
-	row := keyRow(&key, uses[key.ID], v.Role, p.Now())
-	row.Changed = true
-	return Render(c, http.StatusOK, views.Revoked(row, statTiles(stats)))
+	row := keyRow(&key, uses[key.ID], visitor(c).Role, p.Now())
+	row.Changed, row.InDoubt = true, true
+	c.Response().Header().Set("HX-Reswap", "outerHTML") // or the script would take it for a failure alone
+	return &Failure{Err: failure, Page: views.NotConfirmedRow(row)}
+}
+
+// whatBecame answers the parts of pages that show a revocation in doubt and ask every two seconds what has become of it,
+// save with the whole page of the key, which is not answered.
+func (p *Pages) whatBecame(c echo.Context, key models.KeyRecord, inDoubt bool) (answered bool, err error) {
+	inRow := target(c) == key.ID
+	if !FromHTMX(c) || !inRow && target(c) != "main" {
+		return false, nil
+	}
+	if !inDoubt && !key.RevokedAt.IsZero() {
+		// Another replica may be the one that tries. Revoking what is revoked changes nothing, but is certain.
+		_, err = p.Revoker.RevokeKey(c.Request().Context(), actor(c), key.AccountID, key.ID)
+	}
+	switch {
+	case inDoubt || models.CodeOf(err) == models.CodeUnavailable:
+		return true, c.NoContent(http.StatusNoContent)
+	case err != nil || !inRow:
+		return false, err
+	}
+	row, err := p.revokedRow(c, key)
+	if err != nil {
+		return false, err
+	}
+	return true, Render(c, http.StatusOK, row)
+}
+
+// revokedRow is the row of a key in the list after its revocation, or the giving up of it, and the numbers above it.
+func (p *Pages) revokedRow(c echo.Context, key models.KeyRecord) (templ.Component, error) {
+	ctx := c.Request().Context()
+	uses, err := p.usesByKey(ctx, key.AccountID, []models.KeyRecord{key})
+	if err != nil {
+		return nil, err
+	}
+	stats, err := p.Store.KeyStats(ctx, key.AccountID)
+	if err != nil {
+		return nil, err
+	}
+	row := keyRow(&key, uses[key.ID], visitor(c).Role, p.Now())
+	row.Changed, row.GivenUp = true, key.RevokedAt.IsZero()
+	return views.Revoked(row, statTiles(stats)), nil
 }

@@ -23,8 +23,26 @@ function announce(text) {
   setTimeout(() => { place.textContent = text; }, 100); // a change is read out, what was there before is not
 }
 
+// What asks by itself every few seconds what has become of a revocation. That it is not answered is no news.
+const polls = (e) => e.detail.elt.hasAttribute("data-poll");
+let held = false; // whether what is about to be replaced has the focus
+document.addEventListener("htmx:beforeSwap", (e) => {
+  if (e.detail.xhr.getResponseHeader("HX-Reswap")) { // a failure that has its place in the page
+    e.detail.shouldSwap = true;
+    e.detail.isError = false;
+  }
+  held = polls(e) && e.detail.target.contains(document.activeElement);
+});
+document.addEventListener("htmx:afterSwap", (e) => {
+  if (!held) return;
+  held = false;
+  const fresh = document.getElementById(e.detail.target.id);
+  (fresh.querySelector(".key-name") || fresh).focus({ preventScroll: true });
+});
+
 // The dialog shows whatever htmx puts into it.
 document.addEventListener("htmx:beforeRequest", (e) => {
+  if (polls(e)) return;
   for (const box of document.querySelectorAll(".complaint")) box.remove();
   const d = dialog();
   if (d && e.detail.target === d && !d.open) opener = e.detail.elt;
@@ -159,16 +177,17 @@ function complain(text) {
   box.scrollIntoView({ block: "nearest" });
 }
 document.addEventListener("htmx:responseError", (e) => {
+  if (polls(e)) return;
   const answer = new DOMParser().parseFromString(e.detail.xhr.responseText, "text/html").querySelector("body > .dangerbox");
   complain(answer ? answer.textContent : "The server could not do this (" + e.detail.xhr.status + "). Try again in a moment.");
 });
-document.addEventListener("htmx:sendError", () => complain("The server could not be reached. Check the connection and try again."));
+document.addEventListener("htmx:sendError", (e) => polls(e) || complain("The server could not be reached. Check the connection and try again."));
 // The row that an answer was meant for may have left the list behind the dialog: then the form goes as it would without
 // htmx, to an answer that is a page of its own.
 document.addEventListener("htmx:targetError", (e) => {
   if (e.detail.elt.matches("form[method=post]")) e.detail.elt.submit();
 });
-document.addEventListener("htmx:timeout", () => complain("The server did not answer in time. Try again."));
+document.addEventListener("htmx:timeout", (e) => polls(e) || complain("The server did not answer in time. Try again."));
 
 // The row of a new key gets the focus, after the browser has gone to it by itself.
 addEventListener("load", () => requestAnimationFrame(() => {

@@ -12,6 +12,7 @@ import (
 // Page is what every page has.
 type Page struct {
 	Title   string
+	Said    string   // what htmx has read out when it takes the main part into another page, or ""
 	Visitor *Visitor // nil: nobody is signed in
 }
 
@@ -164,6 +165,8 @@ type KeyRow struct {
 	Days                         []int64 // requests a day, oldest first
 	CanRevoke                    bool
 	Changed                      bool // just now, to be seen
+	InDoubt                      bool // its revocation is not confirmed yet
+	GivenUp                      bool // its revocation never was, and is not tried any more
 }
 
 // Note is a short remark in a colour: "due" or "off".
@@ -218,6 +221,12 @@ type RevokePage struct {
 	LastUse string // in words, with route and address
 	InUse   bool   // within the last 30 days
 	Today   string // requests today, or ""
+}
+
+// NotConfirmedPage says that the revocation of a key is in doubt.
+type NotConfirmedPage struct {
+	Page
+	Key KeyRow // its ID is enough
 }
 
 // KeyPage is one key: facts, use and history.

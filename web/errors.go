@@ -135,8 +135,11 @@ func apiError(c echo.Context, status int, failure *models.Error, cause error) er
 	return c.JSON(status, body)
 }
 
-// pageError answers with a page, or for htmx with a sentence that the script shows.
-func (s *server) pageError(c echo.Context, status int, failure *models.Error, _ error) error {
+// pageError answers with a page, or for htmx with a sentence that the script shows, unless the failure has its own.
+func (s *server) pageError(c echo.Context, status int, failure *models.Error, cause error) error {
+	if f, ok := errors.AsType[*handlers.Failure](cause); ok {
+		return handlers.Render(c, status, f.Page)
+	}
 	if handlers.FromHTMX(c) {
 		return handlers.Render(c, status, views.ErrorFragment(failure.Message))
 	}

@@ -15,6 +15,7 @@ import (
 	"cicosts/models/keyring"
 	"cicosts/models/keytext"
 	"cicosts/models/password"
+	"cicosts/models/revocation"
 	"cicosts/models/store"
 	"cicosts/models/store/storetest"
 	"cicosts/models/usage"
@@ -29,6 +30,7 @@ type site struct {
 	address string // http://host:port
 	st      *store.Store
 	uses    *usage.Recorder // saves nothing before it is closed
+	revoker *revocation.Revoker
 	log     *logBuffer
 	clock   *clock
 }
@@ -73,8 +75,10 @@ func startSite(t *testing.T, url string, c *clock, log *logBuffer, change ...fun
 		defer cancel()
 		_ = s.uses.Close(ctx) // a test may have broken the database
 	})
+	s.revoker = revocation.New(revocation.Config{Store: st, Patience: time.Minute, Log: slog.New(slog.NewJSONHandler(log, nil))})
+	t.Cleanup(func() { s.revoker.Close(context.Background()) })
 	cfg := Config{
-		Store: st, Uses: s.uses, Hasher: storetest.Hasher, SecretID: storetest.Secret,
+		Store: st, Revoker: s.revoker, Uses: s.uses, Hasher: storetest.Hasher, SecretID: storetest.Secret,
 		// Patient, as the tests of other packages run beside these.
 		Keys:       keyring.New(keyring.Config{Source: st, Hashers: []*keytext.Hasher{storetest.Hasher}, Timeout: 10 * time.Second, AttemptTimeout: 5 * time.Second}),
 		CookieKeys: [][]byte{bytes.Repeat([]byte("s"), 32), bytes.Repeat([]byte("e"), 32)},

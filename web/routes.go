@@ -97,7 +97,7 @@ func apiRoutes(a *v1.API) []apiRoute {
 
 func (s *server) addPages(e *echo.Echo) {
 	pages := handlers.New(handlers.Config{
-		Store: s.Store, Sessions: s.sessions, Hasher: s.Hasher, SecretID: s.SecretID, BaseURL: s.BaseURL, Now: s.Now,
+		Store: s.Store, Revoker: s.Revoker, Sessions: s.sessions, Hasher: s.Hasher, SecretID: s.SecretID, BaseURL: s.BaseURL, Now: s.Now,
 	})
 	for _, r := range pageRoutes(pages) {
 		if r.access == closed {
@@ -108,7 +108,7 @@ func (s *server) addPages(e *echo.Echo) {
 }
 
 func (s *server) addAPI(e *echo.Echo) {
-	for _, r := range apiRoutes(v1.New(s.Store, s.Now)) {
+	for _, r := range apiRoutes(v1.New(s.Store, s.Revoker, s.Now)) {
 		if !r.access.open {
 			panic(fmt.Sprintf("%s %s says not which keys may call it", r.method, r.path))
 		}

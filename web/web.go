@@ -25,6 +25,8 @@ import (
 // Config is what the server needs. All fields but TrustedProxies, Metrics, Log and Now are required.
 type Config struct {
 	Store Store
+	// Revoker sees revocations through.
+	Revoker handlers.Revoker
 	// Keys checks the keys of API requests.
 	Keys Verifier
 	// Uses is told of every request with a known key.

@@ -22,7 +22,7 @@ var (
 	domain = []string{"models", "models/billing", "models/keytext", "models/password", "models/sample"}
 
 	// mayImport says which packages of the module each package may import, tests aside: {models, keytext} ← {store,
-	// keyring, usage} ← cmd and {models, views} ← handlers ← web ← cmd. Nothing may import what only tests need.
+	// keyring, revocation, usage} ← cmd and {models, views} ← handlers ← web ← cmd. Nothing may import what only tests need.
 	mayImport = map[string][]string{
 		"models/keytext":  {},
 		"models":          {"models/keytext"},
@@ -30,9 +30,10 @@ var (
 		"models/password": domain,
 		"models/sample":   domain,
 
-		"models/store":   domain,
-		"models/keyring": domain,
-		"models/usage":   domain,
+		"models/store":      domain,
+		"models/keyring":    domain,
+		"models/revocation": domain,
+		"models/usage":      domain,
 
 		"static":      {},
 		"views":       {"static"},
@@ -41,7 +42,7 @@ var (
 		"web":         slices.Concat(domain, []string{"handlers", "handlers/v1", "views", "static"}),
 
 		"cmd/cicosts": slices.Concat(domain, []string{
-			"models/store", "models/keyring", "models/usage", "handlers", "handlers/v1", "web",
+			"models/store", "models/keyring", "models/revocation", "models/usage", "handlers", "handlers/v1", "web",
 		}),
 
 		"models/store/storetest": {"models", "models/keytext", "models/store"},

@@ -13,6 +13,7 @@ import (
 	"cicosts/models"
 	"cicosts/models/keyring"
 	"cicosts/models/keytext"
+	"cicosts/models/revocation"
 	"cicosts/models/store"
 	"cicosts/models/usage"
 	"cicosts/web"
@@ -46,9 +47,11 @@ func serve(ctx context.Context, c *call) error {
 	defer st.Close()
 	uses := usage.New(usage.Config{Sink: m.sink(st)})
 	m.countDropped(uses.Dropped)
+	revoker := revocation.New(revocation.Config{Store: st, Log: log})
+	m.countInDoubt(revoker.InDoubt)
 	baseURL := c.baseURL(listener)
 	handler, err := web.New(web.Config{
-		Store: st, Keys: newKeyring(m.source(st), secrets), Uses: uses, Hasher: secrets[0].hasher(), SecretID: secrets[0].fingerprint(),
+		Store: st, Revoker: revoker, Keys: newKeyring(m.source(st), secrets), Uses: uses, Hasher: secrets[0].hasher(), SecretID: secrets[0].fingerprint(),
 		CookieKeys: cookieKeys(secrets), BaseURL: baseURL, TrustedProxies: c.settings.trustedProxies, Metrics: m, Log: log,
 	})
 	if err != nil {
@@ -72,6 +75,7 @@ func serve(ctx context.Context, c *call) error {
 	}
 	flushCtx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
+	revoker.Close(flushCtx)
 	return errors.Join(err, uses.Close(flushCtx))
 }
 

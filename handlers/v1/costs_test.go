@@ -38,7 +38,7 @@ var testNow = time.Date(2025, 11, 6, 23, 59, 59, 0, time.UTC)
 
 // getCosts calls GET /v1/costs?query and returns the answer's data.
 func getCosts(store *costsDouble, mode keytext.Mode, query string) (string, error) {
-	api := New(store, func() time.Time { return testNow })
+	api := New(store, nil, func() time.Time { return testNow })
 	answer := httptest.NewRecorder()
 	c := echo.New().NewContext(httptest.NewRequest("GET", "/v1/costs?"+query, nil), answer)
 	SetPrincipal(c, models.Principal{AccountID: "acct_1", Mode: mode})

@@ -14,6 +14,11 @@ import (
 type keyStore interface {
 	Key(ctx context.Context, accountID, keyID string) (models.KeyRecord, error)
 	AccountByID(ctx context.Context, accountID string) (models.Account, error)
+}
+
+// Revoker sees revocations through.
+type Revoker interface {
+	// RevokeKey returns nil only when the revocation is certain. Code "unavailable" says that it is in doubt and tried again.
 	RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error)
 }
 
@@ -55,7 +60,7 @@ func (a *API) Key(c echo.Context) error {
 func (a *API) DeleteKey(c echo.Context) error {
 	p := principalOf(c)
 	actor := models.Actor{Type: models.ActorKey, ID: p.KeyID, Label: "the key itself", IP: c.RealIP()}
-	if _, err := a.store.RevokeKey(c.Request().Context(), actor, p.AccountID, p.KeyID); err != nil {
+	if _, err := a.revoker.RevokeKey(c.Request().Context(), actor, p.AccountID, p.KeyID); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)

@@ -14,8 +14,9 @@ import (
 
 // API holds what the endpoints need.
 type API struct {
-	store Store
-	now   func() time.Time
+	store   Store
+	revoker Revoker
+	now     func() time.Time
 }
 
 // Store is what the endpoints ask of the database.
@@ -24,12 +25,12 @@ type Store interface {
 	costStore
 }
 
-// New returns the endpoints on store. now is the clock; nil means time.Now.
-func New(store Store, now func() time.Time) *API {
+// New returns the endpoints on store. revoker revokes keys. now is the clock; nil means time.Now.
+func New(store Store, revoker Revoker, now func() time.Time) *API {
 	if now == nil {
 		now = time.Now
 	}
-	return &API{store: store, now: now}
+	return &API{store: store, revoker: revoker, now: now}
 }
 
 const principalKey = "principal"
