@@ -54,6 +54,8 @@ var (
 	ErrKeyUnknown = errors.New("no such key")
 	ErrKeyRevoked = errors.New("the key is revoked")
 	ErrKeyExpired = errors.New("the key has expired")
+	// ErrKeyNarrowed says that a key which had a permission when its request came has it no more.
+	ErrKeyNarrowed = errors.New("the key no longer has the permission")
 )
 
 // KeyState is what the database knows of a key at the moment it was asked, by its own clock.

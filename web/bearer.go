@@ -92,7 +92,7 @@ func (s *server) authenticate(route string, permission models.Permissions) echo.
 				return err
 			}
 			v1.SetPrincipal(c, p)
-			return next(c)
+			return keyEnded(next(c), forbidden)
 		}
 	}
 }
@@ -112,6 +112,18 @@ func refusal(err error) (models.Outcome, error) {
 		return models.OutcomeExpired, errExpired
 	}
 	return "", &models.Error{Code: models.CodeUnavailable, Message: "The API key could not be checked. Try again in a moment.", Err: err}
+}
+
+// keyEnded is the error of an endpoint, or how the key is refused where it ended, or lost the permission, before the
+// endpoint's effect.
+func keyEnded(err, forbidden error) error {
+	switch {
+	case errors.Is(err, models.ErrKeyRevoked), errors.Is(err, models.ErrKeyExpired):
+		_, err = refusal(err)
+	case errors.Is(err, models.ErrKeyNarrowed):
+		err = forbidden
+	}
+	return err
 }
 
 // bearerToken returns the token of the one Authorization header (RFC 9110, section 11.4): the scheme in any case, one or

@@ -31,6 +31,7 @@ type site struct {
 	st      *store.Store
 	uses    *usage.Recorder // saves nothing before it is closed
 	revoker *revocation.Revoker
+	cfg     Config
 	log     *logBuffer
 	clock   *clock
 }
@@ -87,6 +88,7 @@ func startSite(t *testing.T, url string, c *clock, log *logBuffer, change ...fun
 	for _, fn := range change {
 		fn(&cfg)
 	}
+	s.cfg = cfg
 	handler, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

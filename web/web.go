@@ -77,9 +77,14 @@ type server struct {
 
 // New returns the handler of everything that the program serves.
 func New(cfg Config) (http.Handler, error) {
+	_, e, err := newServer(cfg)
+	return headAsGet(e), err
+}
+
+func newServer(cfg Config) (*server, *echo.Echo, error) {
 	base, err := url.Parse(cfg.BaseURL)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -94,14 +99,14 @@ func New(cfg Config) (http.Handler, error) {
 	e.IPExtractor = clientAddress(cfg.TrustedProxies)
 	e.Use(s.observe, s.protect)
 	s.addPages(e)
-	s.addAPI(e)
+	s.addAPI(e, apiRoutes(v1.New(s.Store, s.Revoker, s.Now)))
 	e.GET(static.Prefix+"*", func(c echo.Context) error {
 		static.ServeHTTP(c.Response(), c.Request())
 		return nil
 	})
 	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
 	e.GET("/readyz", s.ready)
-	return headAsGet(e), nil
+	return s, e, nil
 }
 
 // ready answers 200 while keys can be checked.

@@ -49,10 +49,7 @@ type reportImport struct {
 // onPostgres does everything in one transaction, as a pooler may give the next one another connection, without the
 // temporary tables. Nobody waits for it before replace.
 func (r *reportImport) onPostgres(ctx context.Context, rows iter.Seq2[models.ReportRow, error]) error {
-	return r.store.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		if err := tx.Exec("SELECT set_config('statement_timeout', '10min', true), set_config('idle_in_transaction_session_timeout', '10min', true)").Error; err != nil {
-			return err
-		}
+	return r.store.changePostgres(ctx, "10min", func(tx *gorm.DB) error {
 		if err := r.stage(tx, rows, " ON COMMIT DROP"); err != nil {
 			return err
 		}
@@ -198,6 +195,11 @@ func (r *reportImport) replace(tx *gorm.DB) error {
 // DailyCosts returns the account's costs that f chooses, added up by day, in order; days without any are left out. What
 // it knows comes from usage reports, so HasRuns is false.
 func (s *Store) DailyCosts(ctx context.Context, accountID string, f models.CostFilter) ([]models.DailyCost, error) {
+	done, err := s.reports.take(ctx)
+	if err != nil {
+		return nil, classify("adding up costs", err)
+	}
+	defer done()
 	q := s.read.WithContext(ctx).Table("report_costs").
 		Select("day, CAST(SUM(cost) AS BIGINT) AS cost, CAST(SUM(minutes) AS BIGINT) AS minutes").
 		Where("account_id = ? AND day BETWEEN ? AND ?", accountID, f.From, f.To)
@@ -216,6 +218,6 @@ func (s *Store) DailyCosts(ctx context.Context, accountID string, f models.CostF
 		q = q.Where("(workflow = ? OR substr(workflow, length(workflow) - ? + 1) = ?)", f.Workflow, len([]rune(file)), file)
 	}
 	var days []models.DailyCost
-	err := q.Group("day").Order("day").Scan(&days).Error
+	err = q.Group("day").Order("day").Scan(&days).Error
 	return days, classify("adding up costs", err)
 }

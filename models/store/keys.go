@@ -56,8 +56,7 @@ func (s *Store) revoke(tx *gorm.DB, by models.Actor, accountID, keyID string, no
 	if err := s.makeDurable(tx); err != nil {
 		return err
 	}
-	// Revocations of one key take turns. An endpoint that changes data with a key must hold this lock shared meanwhile, so
-	// that nothing of it commits after us.
+	// Revocations of one key take turns. ChangeByKey holds this lock shared, so that no effect of the key commits after us.
 	if err := s.lockName(tx, keyID); err != nil {
 		return err
 	}

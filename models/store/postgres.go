@@ -16,21 +16,21 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	gormpostgres "gorm.io/driver/postgres"
 	"gorm.io/gorm"
-
-	"cicosts/models"
 )
 
 // On PostgreSQL pages and lookups have a pool each, so that slow pages cannot starve the checking of keys.
 const (
-	postgresConns   = 8
+	postgresConns   = 12
 	postgresLookups = 4
+	postgresEffects = 4 // of postgresConns, as are
+	postgresReports = 4 // and the rest is for pages
 	connectTimeout  = 5 * time.Second
 
 	oldestPostgres = 150000 // as server_version_num counts
 )
 
 func openPostgres(ctx context.Context, cfg Config) (_ *Store, err error) {
-	s := &Store{dialect: postgres, now: cfg.Now}
+	s := &Store{dialect: postgres, now: cfg.Now, effects: make(turns, postgresEffects), reports: make(turns, postgresReports)}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -113,8 +113,9 @@ func (s *Store) checkServer(ctx context.Context) error {
 // warning, but a failover could lose what was committed.
 var errNotReplicated = errors.New("the commit is not known to be replicated")
 
-// changePostgres is change on PostgreSQL. It keeps to one connection, to see the warnings that come with its COMMIT.
-func (s *Store) changePostgres(ctx context.Context, fn func(tx *gorm.DB, now models.Instant) error) error {
+// changePostgres runs fn in one transaction whose statements, and pauses between them, may last for patience. It keeps to
+// one connection, to see the warnings that come with its COMMIT.
+func (s *Store) changePostgres(ctx context.Context, patience string, fn func(tx *gorm.DB) error) error {
 	return s.write.WithContext(ctx).Connection(func(conn *gorm.DB) error {
 		var server *pgconn.PgConn
 		err := conn.Statement.ConnPool.(*sql.Conn).Raw(func(driverConn any) error {
@@ -127,11 +128,12 @@ func (s *Store) changePostgres(ctx context.Context, fn func(tx *gorm.DB, now mod
 		s.warned.Delete(server)
 		err = conn.Session(&gorm.Session{}).Transaction(func(tx *gorm.DB) error {
 			// Local to the transaction, so that a pooler between us and the server has nothing to leak.
-			if err := tx.Exec("SELECT set_config('statement_timeout', '5s', true), set_config('idle_in_transaction_session_timeout', '5s', true)").Error; err != nil {
+			err := tx.Exec("SELECT set_config('statement_timeout', ?, true), set_config('idle_in_transaction_session_timeout', ?, true)", patience, patience).Error
+			if err != nil {
 				return err
 			}
-			return fn(tx, models.At(s.now()))
-		})
+			return fn(tx)
+		}, &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // whatever the server's default: what is read under a lock is of after the lock
 		if warning, ok := s.warned.LoadAndDelete(server); ok && err == nil {
 			return fmt.Errorf("%w: %s", errNotReplicated, warning)
 		}
@@ -159,9 +161,11 @@ func isOutage(err error) bool {
 	if isSQLiteOutage(err) {
 		return true
 	}
+	// ErrTxDone: the context ended in the middle, and rolled the transaction back.
 	_, network := errors.AsType[net.Error](err)
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	return network || connecting || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) ||
-		errors.Is(err, net.ErrClosed) || errors.Is(err, errStandby) || errors.Is(err, errNotReplicated) || pgconn.SafeToRetry(err)
+		errors.Is(err, net.ErrClosed) || errors.Is(err, sql.ErrTxDone) || errors.Is(err, errStandby) || errors.Is(err, errNotReplicated) ||
+		pgconn.SafeToRetry(err)
 }

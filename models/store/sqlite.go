@@ -25,13 +25,15 @@ import (
 const (
 	sqliteReaders = 4
 	sqliteLookups = 2
+	sqliteEffects = 1
+	sqliteReports = 2 // of sqliteReaders
 )
 
 func openSQLite(ctx context.Context, path string, cfg Config) (_ *Store, err error) {
 	if err := createPrivately(path); err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
-	s := &Store{dialect: sqlite, now: cfg.Now, location: path}
+	s := &Store{dialect: sqlite, now: cfg.Now, location: path, effects: make(turns, sqliteEffects), reports: make(turns, sqliteReports)}
 	defer func() {
 		if err != nil {
 			s.Close()

@@ -29,6 +29,8 @@ type Store struct {
 	write    *gorm.DB // one connection on SQLite, the pool on PostgreSQL
 	read     *gorm.DB
 	lookup   lookupPool
+	effects  turns // of changes that API requests make
+	reports  turns // of API requests that read much
 	closers  []func() error
 	now      func() time.Time
 	location string // where the database is, without credentials
@@ -124,7 +126,9 @@ func (s *Store) change(ctx context.Context, doing string, fn func(tx *gorm.DB, n
 	ctx, cancel := detach(ctx)
 	defer cancel()
 	if s.dialect == postgres {
-		return classify(doing, s.changePostgres(ctx, fn))
+		return classify(doing, s.changePostgres(ctx, "5s", func(tx *gorm.DB) error {
+			return fn(tx, models.At(s.now()))
+		}))
 	}
 	return classify(doing, s.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		return fn(tx, models.At(s.now()))
@@ -137,6 +141,14 @@ func (s *Store) lockName(tx *gorm.DB, name string) error {
 		return nil
 	}
 	return tx.Exec("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", name).Error
+}
+
+// shareName has lockName wait for it, and waits for lockName, but not for others that share. Who came first goes first.
+func (s *Store) shareName(tx *gorm.DB, name string) error {
+	if s.dialect != postgres {
+		return nil
+	}
+	return tx.Exec("SELECT pg_advisory_xact_lock_shared(hashtextextended(?, 0))", name).Error
 }
 
 // first reads one row into dest and returns models.ErrNotFound where there is none.
