@@ -31,6 +31,10 @@ func (p *Pages) Key(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	sources, err := p.Store.RefusalSources(ctx, v.AccountID, key.ID)
+	if err != nil {
+		return err
+	}
 	row := keyRow(&key, uses[key.ID], v.Role, now)
 	row.InDoubt = inDoubt
 	frame := Page(c, key.Name)
@@ -39,7 +43,7 @@ func (p *Pages) Key(c echo.Context) error {
 		frame.Said = row.Outcome()
 	}
 	return renderPage(c, http.StatusOK, views.Key(views.KeyPage{
-		Page: frame, Key: row, CanRevoke: row.CanRevoke, Facts: facts(&key, now),
+		Page: frame, Key: row, CanRevoke: row.CanRevoke, Proof: proof(&key, sources, now), Facts: facts(&key, now),
 		Total: total(row.Days, uses[key.ID]), Routes: routeUses(uses[key.ID]), History: history(events, inDoubt),
 		ReplaceBy: newURL + "?like=" + key.ID,
 	}))
@@ -59,8 +63,8 @@ func facts(k *models.KeyRecord, now time.Time) []views.Fact {
 	} else {
 		list = append(list, moment("Expires", views.Exact(k.ExpiresAt.Time()), ""))
 	}
-	if !k.RevokedAt.IsZero() {
-		list = append(list, moment("Revoked", views.Exact(k.RevokedAt.Time()), ""))
+	if k.StatusAt(models.At(now)) != models.StatusActive {
+		return list // the proof says the rest
 	}
 	list = append(list, moment("Last used", views.Ago(k.LastUse.UsedAt.Time(), now), ""))
 	if use := k.LastUse; !use.UsedAt.IsZero() {

@@ -25,6 +25,7 @@ type keyStore interface {
 	KeyStats(ctx context.Context, accountID string) (models.KeyStats, error)
 	UseByDay(ctx context.Context, accountID string, keyIDs []string, from models.Day) ([]models.DailyUse, error)
 	Key(ctx context.Context, accountID, keyID string) (models.KeyRecord, error)
+	RefusalSources(ctx context.Context, accountID, keyID string) ([]models.RefusalSource, error)
 	History(ctx context.Context, accountID, targetID string) ([]models.AuditEvent, error)
 	NameInUse(ctx context.Context, accountID, name string) (bool, error)
 	CreateKey(ctx context.Context, by models.Actor, key models.APIKey, expiry models.Expiry) (models.APIKey, error)

@@ -15,7 +15,7 @@ const chartDays = 30
 func keyRow(k *models.KeyRecord, uses []models.DailyUse, role models.Role, now time.Time) views.KeyRow {
 	at := models.At(now)
 	status := k.StatusAt(at)
-	return views.KeyRow{
+	row := views.KeyRow{
 		ID: k.ID, Name: k.Name, Hint: k.Mode.Prefix() + "…" + k.Hint, Mode: string(k.Mode), Status: string(status),
 		Notes: notes(k, status, at), Permissions: k.Permissions.Names(),
 		Created: views.Date(k.CreatedAt.Time()), Creator: k.CreatorEmail,
@@ -23,6 +23,10 @@ func keyRow(k *models.KeyRecord, uses []models.DailyUse, role models.Role, now t
 		Days:      perDay(uses, at),
 		CanRevoke: role.ManagesKeys() && status != models.StatusRevoked,
 	}
+	if status != models.StatusActive {
+		row.Ended, row.Refused = views.Second(endOf(k, status).Time()), refused(k, now)
+	}
+	return row
 }
 
 // notes says what has ended, or what is due.

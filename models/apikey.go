@@ -153,4 +153,5 @@ type KeyRecord struct {
 	CreatorEmail string
 	LastUse      LastUse
 	LastRefusal  LastUse
+	Refused      Refused // zero too in what is listed for an operator
 }

@@ -32,6 +32,22 @@ func CleanName(field, name string) (string, error) {
 	return name, nil
 }
 
+// Printable returns s without what is not UTF-8, control characters, and marks that change the direction of text: what a
+// client says of itself, as it can be stored and shown.
+func Printable(s string) string {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return strings.Map(func(r rune) rune {
+				if isUnsafe(r) {
+					return -1
+				}
+				return r
+			}, strings.ToValidUTF8(s, ""))
+		}
+	}
+	return s
+}
+
 // Fold returns s as it is compared in searches and for uniqueness: NFC and case-folded.
 func Fold(s string) string { return norm.NFC.String(cases.Fold().String(s)) }
 

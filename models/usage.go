@@ -11,6 +11,9 @@ const (
 	OutcomeRevoked   Outcome = "revoked"
 )
 
+// Ended reports whether o says that the key is revoked or has expired.
+func (o Outcome) Ended() bool { return o == OutcomeExpired || o == OutcomeRevoked }
+
 // LastUse is the newest request with a key, kept once for accepted and once for refused ones.
 type LastUse struct {
 	KeyID     string `gorm:"primaryKey"`
@@ -29,4 +32,33 @@ type DailyUse struct {
 	Route    string
 	Outcome  Outcome
 	Requests int64
+}
+
+// MaxRefusalSources is how many sources of refused requests are kept of a key, the newest; what came from others stays
+// counted in DailyUse.
+const MaxRefusalSources = 20
+
+// RefusalSource is where requests with an ended key, one that is revoked or has expired, come from.
+type RefusalSource struct {
+	KeyID     string
+	IP        string
+	UserAgent string
+	Route     string
+	Outcome   Outcome // OutcomeExpired or OutcomeRevoked
+	FirstAt   Instant // since it was listed: one that was pushed out begins anew
+	LastAt    Instant
+	Requests  int64
+}
+
+// Uses are requests to save. Whatever order replicas save theirs in, the newest use stays the newest.
+type Uses struct {
+	Newest   []LastUse       // by key, accepted before refused
+	Counts   []DailyUse      // by key, day, route and outcome
+	Refusals []RefusalSource // by key, address, client, route and outcome; each key's refused use is in Newest too
+}
+
+// Refused counts the requests with a key that were refused since it ended.
+type Refused struct {
+	Expired int64 // because it had expired
+	Revoked int64 // because it was revoked
 }

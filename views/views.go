@@ -64,6 +64,11 @@ func Exact(t time.Time) Moment {
 	return Moment{At: t, Text: t.UTC().Format("Jan 2, 2006, 15:04 UTC")}
 }
 
+// Second describes an instant by UTC date and second.
+func Second(t time.Time) Moment {
+	return Moment{At: t, Text: t.UTC().Format("Jan 2, 2006, 15:04:05 UTC")}
+}
+
 func (m Moment) iso() string   { return m.At.UTC().Format(time.RFC3339) }
 func (m Moment) title() string { return m.At.UTC().Format("Monday, January 2, 2006, 15:04:05 UTC") }
 
@@ -162,6 +167,8 @@ type KeyRow struct {
 	Creator                      string
 	LastUsed                     Moment
 	LastRoute                    string
+	Ended                        Moment // when it was revoked or expired; zero while it is active
+	Refused                      Refused
 	Days                         []int64 // requests a day, oldest first
 	CanRevoke                    bool
 	Changed                      bool // just now, to be seen
@@ -169,8 +176,24 @@ type KeyRow struct {
 	GivenUp                      bool // its revocation never was, and is not tried any more
 }
 
+// Refused tells of the requests that were refused since a key has ended.
+type Refused struct {
+	Times string // "" for none
+	Last  Moment // zero: not known
+	From  string // its address
+}
+
 // Note is a short remark in a colour: "due" or "off".
 type Note struct{ Kind, Text string }
+
+// proof says in words since when an ended key is refused, and when it was last accepted.
+func (k KeyRow) proof() string {
+	text := "It took effect " + k.Ended.Text + ". Last accepted: "
+	if k.LastUsed.At.IsZero() {
+		return text + "never."
+	}
+	return text + k.LastUsed.Text + ", " + k.LastRoute + "."
+}
 
 // URL is the key's own page.
 func (k KeyRow) URL() string { return "/settings/api/keys/" + k.ID }
@@ -234,11 +257,40 @@ type KeyPage struct {
 	Page
 	Key       KeyRow
 	CanRevoke bool
+	Proof     *Proof // nil while the key is active
 	Facts     []Fact
 	Total     string // what the chart says, in words
 	Routes    []RouteUse
 	History   []HistoryLine
 	ReplaceBy string // the form for a replacement, or ""
+}
+
+// Proof says since when a key is refused, and what came of that.
+type Proof struct {
+	Word     string // "Revoked" or "Expired"
+	At       Moment
+	Promise  string // what holds since
+	Accepted Request
+	Refused  string // how many requests since
+	Last     Request
+	Earlier  string // what was refused before, or ""
+	Sources  []Source
+	Others   string // what else was refused than from Sources, or ""
+}
+
+// Request is a request with a key. At is zero where there was none.
+type Request struct {
+	At                     Moment
+	Route, Address, Client string
+	Note                   string // or ""
+}
+
+// Source is where refused requests come from.
+type Source struct {
+	Last                          Moment
+	First                         Moment // zero: there is but one
+	Address, Client, Route, Times string
+	Note                          string // or ""
 }
 
 // Fact is one line about a key. Text stands after Moment where that is set.

@@ -179,7 +179,11 @@ func isText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 
 
 // userAgent is what the client calls itself, as far as it is text, and not too long.
 func userAgent(r *http.Request) string {
-	return strings.ToValidUTF8(clip(r.UserAgent(), maxUserAgent), "")
+	name := r.UserAgent()
+	if len(name) > maxUserAgent {
+		name = strings.Clone(name[:maxUserAgent]) // which does not keep the rest in memory
+	}
+	return models.Printable(name)
 }
 
 func clip(s string, n int) string {

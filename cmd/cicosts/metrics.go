@@ -54,7 +54,7 @@ func newMetrics() *metrics {
 			Name: "cicosts_key_lookup_failures_total", Help: "Lookups of keys that failed or took too long.",
 		}),
 		rowsSaved: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "cicosts_usage_rows_saved_total", Help: "Rows of last uses and daily counts saved.",
+			Name: "cicosts_usage_rows_saved_total", Help: "Rows of last uses, daily counts and refusals saved.",
 		}),
 	}
 	m.registry.MustRegister(
@@ -139,14 +139,14 @@ type countedSink struct {
 	m    *metrics
 }
 
-func (s countedSink) SaveUse(ctx context.Context, newest []models.LastUse, counts []models.DailyUse) error {
-	err := s.next.SaveUse(ctx, newest, counts)
+func (s countedSink) SaveUse(ctx context.Context, uses models.Uses) error {
+	err := s.next.SaveUse(ctx, uses)
 	if err != nil {
 		s.m.flushFailed.Inc()
 		return err
 	}
 	s.m.flushed.Inc()
-	s.m.rowsSaved.Add(float64(len(newest) + len(counts)))
+	s.m.rowsSaved.Add(float64(len(uses.Newest) + len(uses.Counts) + len(uses.Refusals)))
 	return nil
 }
 

@@ -36,6 +36,9 @@ func (s *Store) Keys(ctx context.Context, accountID string, f models.KeyFilter) 
 	for i := range rows {
 		page.Keys = append(page.Keys, rows[i].record())
 	}
+	if err := s.countRefused(ctx, page.Keys); err != nil {
+		return models.KeyPage{}, classify("counting refused requests", err)
+	}
 	return page, nil
 }
 
@@ -78,8 +81,12 @@ func (s *Store) AllKeys(ctx context.Context, accountID string) ([]models.KeyReco
 // Key returns one key of the account.
 func (s *Store) Key(ctx context.Context, accountID, keyID string) (models.KeyRecord, error) {
 	var row keyRow
-	err := first(s.keyRecords(ctx).Where("k.account_id = ? AND k.id = ?", accountID, keyID), &row)
-	return row.record(), classify("reading a key", err)
+	if err := first(s.keyRecords(ctx).Where("k.account_id = ? AND k.id = ?", accountID, keyID), &row); err != nil {
+		return models.KeyRecord{}, classify("reading a key", err)
+	}
+	keys := []models.KeyRecord{row.record()}
+	err := s.countRefused(ctx, keys)
+	return keys[0], classify("counting refused requests", err)
 }
 
 // keyRow is a key joined with its creator and its newest uses, which are null where there are none.

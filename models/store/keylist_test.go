@@ -156,7 +156,7 @@ func TestUse(t *testing.T) {
 		}
 		save := func(newest []models.LastUse, counts ...models.DailyUse) {
 			t.Helper()
-			if err := st.SaveUse(t.Context(), newest, counts); err != nil {
+			if err := st.SaveUse(t.Context(), models.Uses{Newest: newest, Counts: counts}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -89,7 +89,7 @@ func TestKeysOfOtherAccounts(t *testing.T) {
 		secret, key := storetest.MustKey(t, st, owner)
 		ctx := t.Context()
 		use := models.DailyUse{KeyID: key.ID, Day: 1, Route: "GET /v1/key", Outcome: models.OutcomeAccepted, Requests: 1}
-		if err := st.SaveUse(ctx, nil, []models.DailyUse{use}); err != nil {
+		if err := st.SaveUse(ctx, models.Uses{Counts: []models.DailyUse{use}}); err != nil {
 			t.Fatal(err)
 		}
 		for _, id := range []string{key.ID, "key_missing"} {

@@ -16,20 +16,21 @@ import (
 
 // Sink saves what was gathered. The store is one.
 type Sink interface {
-	// SaveUse must keep the newest use and add the counts, in one transaction.
-	SaveUse(ctx context.Context, newest []models.LastUse, counts []models.DailyUse) error
+	// SaveUse must keep the newest uses and add up the counts, in one transaction.
+	SaveUse(ctx context.Context, uses models.Uses) error
 }
 
 // Config says where to save and how often. Zero values mean the defaults.
 type Config struct {
 	Sink Sink
-	// Every is the least time between two flushes: 10 s. The first use after a pause of that length is saved after Soon.
+	// Every is the least time from one flush to the next: 10 s. The first use after a pause of that length is saved after Soon.
 	Every time.Duration
 	// Soon is how long a flush waits for more when none was made lately, so that a key just tried shows it: 500 ms.
 	Soon time.Duration
 	// FlushAt is how many entries in memory bring a flush at once: 1,000.
 	FlushAt int
-	// Max is how many entries are kept while the sink fails; uses beyond it are dropped and counted: 50,000.
+	// Max is how many entries are kept while the sink fails; uses beyond it are dropped and counted: 50,000. Of a use that
+	// is counted the source may be missing.
 	Max int
 }
 
@@ -61,13 +62,22 @@ type countKey struct {
 }
 
 type entries struct {
-	newest map[useKey]models.LastUse
-	counts map[countKey]int64
+	newest   map[useKey]models.LastUse
+	counts   map[countKey]int64
+	refusals refusals
 }
 
-func (e *entries) reset() { e.newest, e.counts = map[useKey]models.LastUse{}, map[countKey]int64{} }
+func (e *entries) reset() {
+	e.newest, e.counts = map[useKey]models.LastUse{}, map[countKey]int64{}
+	e.refusals = refusals{byKey: map[string][]models.RefusalSource{}}
+}
+
 func (e *entries) size() int {
-	return len(e.newest) + len(e.counts)
+	return len(e.newest) + len(e.counts) + e.refusals.size
+}
+
+func (e *entries) uses() models.Uses {
+	return models.Uses{Newest: e.sortedUses(), Counts: e.sortedCounts(), Refusals: e.refusals.sorted()}
 }
 
 // New starts a Recorder. Close it to save the rest.
@@ -115,6 +125,9 @@ func (r *Recorder) add(use models.LastUse) int {
 		r.pending.newest[uk] = use
 	}
 	r.pending.counts[ck]++
+	if use.Refused && use.Outcome.Ended() {
+		r.pending.refusals.add(sourceOf(&use), r.pending.size() < r.cfg.Max)
+	}
 	return r.pending.size()
 }
 
@@ -148,10 +161,11 @@ func (r *Recorder) run() {
 		if !r.pause(max(r.cfg.Soon, r.cfg.Every-time.Since(last)), failed) {
 			return
 		}
+		last = time.Now() // what comes during the flush waits no longer than that
 		ctx, cancel := context.WithTimeout(context.Background(), r.cfg.Every)
 		err := r.flush(ctx)
 		cancel()
-		last, failed = time.Now(), err != nil
+		failed = err != nil
 		if failed {
 			slog.Warn("use of keys not saved yet", "error", err, "dropped", r.Dropped())
 			signal(r.wake) // try again, after Every
@@ -185,7 +199,7 @@ func (r *Recorder) flush(ctx context.Context) error {
 	if batch.size() == 0 {
 		return nil
 	}
-	err := r.cfg.Sink.SaveUse(ctx, batch.sortedUses(), batch.sortedCounts())
+	err := r.cfg.Sink.SaveUse(ctx, batch.uses())
 	if err != nil {
 		r.putBack(batch)
 	}
@@ -209,6 +223,14 @@ func (r *Recorder) putBack(batch entries) {
 			continue
 		}
 		r.pending.counts[k] += n
+	}
+	for id, sources := range batch.refusals.byKey {
+		if _, known := r.pending.newest[useKey{id, true}]; !known {
+			continue // models.Uses wants it
+		}
+		for _, source := range sources {
+			r.pending.refusals.add(source, r.pending.size() < r.cfg.Max)
+		}
 	}
 }
 

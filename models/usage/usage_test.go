@@ -22,9 +22,12 @@ type sink struct {
 	calls  int
 	newest []models.LastUse
 	counts map[countKey]int64
+
+	refusals []models.RefusalSource // of all calls
 }
 
-func (s *sink) SaveUse(_ context.Context, newest []models.LastUse, counts []models.DailyUse) error {
+func (s *sink) SaveUse(_ context.Context, uses models.Uses) error {
+	newest, counts := uses.Newest, uses.Counts
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls++
@@ -34,6 +37,10 @@ func (s *sink) SaveUse(_ context.Context, newest []models.LastUse, counts []mode
 	if !slices.IsSortedFunc(newest, func(a, b models.LastUse) int { return compareIDs(a.KeyID, b.KeyID) }) {
 		return errors.New("uses are not sorted")
 	}
+	if !slices.IsSortedFunc(uses.Refusals, func(a, b models.RefusalSource) int { return compareSources(&a, &b) }) {
+		return errors.New("sources are not sorted")
+	}
+	s.refusals = append(s.refusals, uses.Refusals...)
 	s.newest = append(s.newest, newest...)
 	if s.counts == nil {
 		s.counts = map[countKey]int64{}
