@@ -184,11 +184,12 @@ func TestOutage(t *testing.T) {
 			t.Error("nothing counted as dropped")
 		}
 		s.setFailure(nil)
-		if err := r.Close(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		time.Sleep(11 * time.Second)
 		if _, total := s.saved(); total+r.Dropped() != 60*80 {
 			t.Errorf("%d saved and %d dropped of %d", total, r.Dropped(), 60*80)
+		}
+		if err := r.Close(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 	})
 }
@@ -221,6 +222,178 @@ func BenchmarkRecord(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			r.Record(u)
+		}
+	})
+}
+
+func refusal(key, agent string) models.LastUse {
+	u := use(key)
+	u.Refused, u.Outcome, u.UserAgent = true, models.OutcomeRevoked, agent
+	return u
+}
+
+// Whenever the process is killed, it loses the uses of the last ten seconds, and those that a flush is saving just then.
+func TestKillLosesTenSeconds(t *testing.T) {
+	for _, slow := range []time.Duration{0, 100 * time.Millisecond, 3 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &slowSink{takes: slow}
+			r := New(Config{Sink: s, FlushAt: 1 << 30})
+			const uses = 6000
+			for i := range uses { // each on a route of its own, to be known again
+				u := use("a")
+				u.Route = u.UsedAt.Time().Format(time.RFC3339Nano)
+				r.Record(u)
+				time.Sleep(10 * time.Millisecond)
+				if i%2000 == 1999 {
+					time.Sleep(time.Minute)
+				}
+			}
+			time.Sleep(15 * time.Second)
+			if limit := 10*time.Second + slow; s.worst > limit || s.worst < limit-time.Second || s.saved != uses {
+				t.Errorf("flushes take %v: %d of %d uses are saved, at the worst after %v, want about %v", slow, s.saved, uses, s.worst, limit)
+			}
+			if err := r.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// slowSink takes its time, and notes how long after a use, whose route is its time, it was saved.
+type slowSink struct {
+	takes, worst time.Duration
+	saved        int
+}
+
+func (s *slowSink) SaveUse(_ context.Context, uses models.Uses) error {
+	time.Sleep(s.takes)
+	for _, c := range uses.Counts {
+		at, err := time.Parse(time.RFC3339Nano, c.Route)
+		if err != nil {
+			return err
+		}
+		s.saved += int(c.Requests)
+		s.worst = max(s.worst, time.Since(at))
+	}
+	return nil
+}
+
+// One key at full speed costs one row of each table in ten seconds; refused from ever changing clients, 20 more.
+func TestHotKeyCostsARow(t *testing.T) {
+	for name, tt := range map[string]struct {
+		use     func(i int) models.LastUse
+		sources int
+	}{
+		"accepted": {func(int) models.LastUse { return use("a") }, 0},
+		"refused":  {func(i int) models.LastUse { return refusal("a", fmt.Sprint("client ", i)) }, models.MaxRefusalSources},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var rows []models.Uses
+				var at []time.Time
+				r := New(Config{Sink: sinkFunc(func(u models.Uses) error {
+					rows, at = append(rows, u), append(at, time.Now())
+					return nil
+				})})
+				time.Sleep(time.Hour) // away from midnight
+				for i := range 60_000 {
+					r.Record(tt.use(i))
+					time.Sleep(time.Millisecond)
+				}
+				if err := r.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				var total int64
+				for i, u := range rows {
+					if len(u.Newest) != 1 || len(u.Counts) != 1 || len(u.Refusals) != tt.sources {
+						t.Errorf("flush %d has %d, %d and %d rows", i, len(u.Newest), len(u.Counts), len(u.Refusals))
+					}
+					if i > 0 && i < len(rows)-1 && at[i].Sub(at[i-1]) < 10*time.Second { // the last is Close's
+						t.Errorf("flush %d comes %v after the one before", i, at[i].Sub(at[i-1]))
+					}
+					total += u.Counts[0].Requests
+				}
+				if total != 60_000 || len(rows) != 8-1 {
+					t.Errorf("%d uses in %d flushes", total, len(rows))
+				}
+			})
+		})
+	}
+}
+
+type sinkFunc func(models.Uses) error
+
+func (f sinkFunc) SaveUse(_ context.Context, uses models.Uses) error { return f(uses) }
+
+func TestRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{}
+		r := New(Config{Sink: s})
+		time.Sleep(time.Hour) // away from midnight
+		var want []models.RefusalSource
+		for i := range 30 {
+			u := refusal("a", fmt.Sprintf("client %02d", i))
+			r.Record(u)
+			if i >= 10 {
+				want = append(want, sourceOf(&u))
+			}
+			time.Sleep(time.Microsecond)
+		}
+		again := refusal("a", "client 15")
+		r.Record(again)
+		want[5].LastAt, want[5].Requests = again.UsedAt, 2
+		expired := refusal("b", "")
+		expired.Outcome = models.OutcomeExpired
+		r.Record(expired)
+		want = append(want, sourceOf(&expired))
+		forbidden := refusal("c", "")
+		forbidden.Outcome = models.OutcomeForbidden
+		r.Record(forbidden) // the key works
+		r.Record(use("a"))
+		if err := r.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, s.refusals); diff != "" {
+			t.Errorf("sources (-want +got):\n%s", diff)
+		}
+		if _, total := s.saved(); total != 34 {
+			t.Errorf("%d uses counted", total)
+		}
+	})
+}
+
+// Thieves that change their names with each request while the database is down fill no memory: all is counted.
+func TestRefusalsInAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{fail: errors.New("down")}
+		r := New(Config{Sink: s, Max: 100, FlushAt: 50})
+		const keys, rounds = 8, 600
+		for i := range rounds {
+			for k := range keys {
+				r.Record(refusal(fmt.Sprint("key ", k), fmt.Sprint("client ", i)))
+			}
+			time.Sleep(100 * time.Millisecond)
+			r.mu.Lock()
+			if n := r.pending.size(); n > 100 {
+				t.Fatalf("%d entries kept, want at most 100", n)
+			}
+			r.mu.Unlock()
+		}
+		s.setFailure(nil)
+		time.Sleep(11 * time.Second)
+		if _, total := s.saved(); total != keys*rounds || r.Dropped() != 0 {
+			t.Errorf("%d saved and %d dropped of %d", total, r.Dropped(), keys*rounds)
+		}
+		if n := len(s.refusals); n < 50 || n > 100 {
+			t.Errorf("%d sources", n)
+		}
+		for _, source := range s.refusals {
+			if source.LastAt < models.At(time.Now().Add(-15*time.Second)) {
+				t.Errorf("an old source: %+v", source)
+			}
+		}
+		if err := r.Close(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 	})
 }
