@@ -180,3 +180,14 @@ func TestGrams(t *testing.T) {
 		}
 	}
 }
+
+func TestPrintable(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "curl/8.5.0": "curl/8.5.0", "Grafana/10 (عربي) 🔑": "Grafana/10 (عربي) 🔑",
+		"a\x00b\tc\x7fd\x1b[1m": "abcd[1m", "a\u0085\u009bb": "ab", "a\u202e\u2066b\u2028c": "abc", "\xff\xfea\xc3": "a",
+	} {
+		if got := Printable(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}

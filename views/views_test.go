@@ -27,8 +27,17 @@ var (
 		ID: "key_2", Name: strings.Repeat("long", 25), Mode: "test", Status: "active", CanRevoke: true,
 		Permissions: []string{"1", "2", "3", "4", "5"}, LastUsed: Ago(time.Time{}, now), Notes: []Note{{"due", "never used"}},
 	}
-	revoked = KeyRow{ID: "key_3", Name: "لوحة 🚀", Mode: "live", Status: "revoked", Notes: []Note{{"off", "revoked"}}, Days: []int64{0}, Changed: true}
-	form    = KeyForm{
+	revoked  = KeyRow{ID: "key_3", Name: "لوحة 🚀", Mode: "live", Status: "revoked", Notes: []Note{{"off", "revoked"}}, Days: []int64{0}, Changed: true}
+	refusing = with(used, func(k *KeyRow) {
+		k.Status, k.Ended, k.Refused = "revoked", Second(now.Add(5*time.Second)), Refused{"41 times", Ago(now.Add(-3*time.Minute), now), "203.0.113.9"}
+	})
+	unknown = with(refusing, func(k *KeyRow) { k.Refused.Last, k.Refused.From = Moment{}, "" })
+	once    = Request{At: Second(now), Route: "GET /v1/costs", Address: "2001:db8::1", Client: "curl", Note: "a note"}
+	ended   = Proof{
+		Word: "Revoked", At: Second(now.Add(5 * time.Second)), Promise: "No replica.", Accepted: once, Refused: "So many.", Last: once, Earlier: "Earlier.",
+		Sources: []Source{{Ago(now, now), Ago(now, now), "2001:db8::1", "curl", "GET /v1/costs", "39", "a note"}, {Last: Ago(now, now), Times: "1"}}, Others: "Others.",
+	}
+	form = KeyForm{
 		Page: visitor, FormToken: "form_1", Mode: "live", Today: "2026-11-23", Presets: []Preset{{"full", "Full integration", "a b"}},
 		Permissions: []Permission{{Name: "costs:read"}}, Expires: []Option{{"never", "Never", true}, {"custom", "On a date", false}},
 	}
@@ -37,6 +46,11 @@ var (
 		"account": "Account.", "email": "E-mail.", "password": "Password.",
 	}
 )
+
+func with(k KeyRow, change func(*KeyRow)) KeyRow {
+	change(&k)
+	return k
+}
 
 // states are the pages and parts in every state, with what each must say and, after a !, what it must not.
 func states() map[string]struct {
@@ -66,8 +80,8 @@ func states() map[string]struct {
 		return Key(p)
 	}
 	reveal := Reveal{Page: visitor, Key: used, Text: "cic_live_text", Curl: "curl", Expires: Exact(now), NameTwice: true}
-	dialog, once := reveal, reveal
-	dialog.Dialog, once.NameTwice, once.Expires = true, false, Moment{}
+	dialog, unique := reveal, reveal
+	dialog.Dialog, unique.NameTwice, unique.Expires = true, false, Moment{}
 	return map[string]state{
 		"list, nothing yet":     {list(func(p *KeyListPage) { p.NothingYet = true }), []string{"No API keys yet", "Generate API Key", "!<table", "!type=\"search\""}},
 		"list, nothing to do":   {list(func(p *KeyListPage) { p.NothingYet, p.CanManage = true, false }), []string{"An owner or admin", "!Generate API Key"}},
@@ -79,7 +93,7 @@ func states() map[string]struct {
 		"generate, dialog":      {withForm(func(p *KeyForm) { p.Dialog = true }), []string{`hx-post="/settings/api/keys"`, "!<main"}},
 		"generate, errors":      {withForm(func(p *KeyForm) { p.Errors, p.Advanced, p.Scoped = formErrors, true, true }), []string{"Whole form.", "Name it.", `aria-describedby="name-error name-help"`, "<details open>"}},
 		"generate, replacement": {withForm(func(p *KeyForm) { p.Replaces = "Old" }), []string{"A replacement for “<bdi>Old</bdi>”"}},
-		"reveal":                {RevealKey(once), []string{`id="api-key"`, `value="cic_live_text"`, `href="/settings/api#key_1"`, "!tell them apart", "!expires"}},
+		"reveal":                {RevealKey(unique), []string{`id="api-key"`, `value="cic_live_text"`, `href="/settings/api#key_1"`, "!tell them apart", "!expires"}},
 		"reveal, dialog":        {RevealKey(dialog), []string{"tell them apart", "expires <time", "!<main"}},
 		"revoke":                {RevokeKey(RevokePage{Page: visitor, Key: used, InUse: true, Today: "3 requests"}), []string{"Revoke “<bdi>Grafana</bdi>”?", "This key is in use.", "fail at once", "3 requests", "!hx-post"}},
 		"revoke, dialog":        {RevokeKey(RevokePage{Dialog: true, Key: fresh}), []string{"!This key is in use.", `hx-target="[data-key-id=`}},
@@ -88,6 +102,11 @@ func states() map[string]struct {
 		"key":                   {key(used, func(p *KeyPage) { p.Routes = []RouteUse{{"GET /v1/costs", "accepted", "4"}} }), []string{"cannot be shown again", "!infobox", "<rect", "<title>1 day ago: 3 requests</title>", "</time> by ops"}},
 		"key, never used":       {key(fresh, func(p *KeyPage) { p.History = []HistoryLine{{Exact(now), "Created"}} }), []string{"infobox", "?like=key_2", "Nov 23, 2026, 12:00 UTC", "!<rect"}},
 		"key, revoked":          {key(revoked, func(*KeyPage) {}), []string{"!cannot be shown again", "!Revoke<"}},
+		"key, proof":            {key(revoked, func(p *KeyPage) { p.Proof = &ended }), []string{`<time datetime="2026-11-23T12:00:05Z"`, "12:00:05 UTC</time>", "<bdi>curl</bdi>", "(a note)", "So many.", "Earlier.", "The last one", `data-label="Times" class="count num">39<`, "Others.", "first"}},
+		"key, proof of nothing": {key(revoked, func(p *KeyPage) { p.Proof = &Proof{Word: "Revoked", At: Second(now), Refused: "None."} }), []string{"Never", "None.", "!The last one", "!Refused requests", "!<br/> "}},
+		"list, refused":         {list(func(p *KeyListPage) { p.Keys = []KeyRow{refusing, revoked} }), []string{"last refused", ", 41 times, from 203.0.113.9", "3 minutes ago</time>"}},
+		"list, refused, no use": {list(func(p *KeyListPage) { p.Keys = []KeyRow{unknown} }), []string{"refused 41 times", "!last refused"}},
+		"revoked, said":         {Revoked(refusing, nil), []string{"is revoked. Requests with it fail. It took effect Nov 23, 2026, 12:00:05 UTC. Last accepted: 2 minutes ago, GET /v1/costs.", "41 times"}},
 		"sign in":               {Login(LoginPage{Page: Page{Title: "Sign in"}}), []string{"!session has ended", `autocomplete="current-password"`}},
 		"sign in, lost":         {Login(LoginPage{Lost: true, Next: "/settings/api?q=a&b", Email: "a@b.example"}), []string{"session has ended", `value="/settings/api?q=a&amp;b"`, `value="a@b.example"`}},
 		"sign in, refused":      {Login(LoginPage{Errors: formErrors}), []string{`role="alert">Whole form.`}},

@@ -60,16 +60,30 @@ func TestHostileInput(t *testing.T) {
 func TestHostileUserAgent(t *testing.T) {
 	eachSite(t, func(t *testing.T, s *site) {
 		v := s.addUser("Acme", "owner")
-		for _, agent := range []string{"\xff\xfe", strings.Repeat("é", 300), "a" + strings.Repeat("é", 300), `"; DROP TABLE users`, "<script>alert(1)</script>"} {
+		var keys []string
+		for _, agent := range []string{"\xff\xfe", strings.Repeat("é", 300), "a" + strings.Repeat("é", 300), `"; DROP TABLE users`, "<script>alert(1)</script>", "a\tb\u0085\u202ec"} {
 			b := s.browser()
 			b.post("/login", url.Values{"email": {v.Email}, "password": {goodPassword}}, "User-Agent", agent).wantRedirect("/settings/api")
 			secret, key := storetest.MustKey(t, s.st, v)
 			b.get("/v1/key", "Authorization", "Bearer "+secret.Reveal(), "User-Agent", agent).want(200)
 			b.get("/settings/api/keys/" + key.ID).want(200)
+			b.post("/settings/api/keys/"+key.ID+"/revoke", nil).want(303)
+			b.get("/v1/key", "Authorization", "Bearer "+secret.Reveal(), "User-Agent", agent).want(401)
+			keys = append(keys, key.ID)
 		}
 		mustBeNil(t, s.uses.Close(t.Context()))
-		if uses := s.query("SELECT key_id FROM last_uses"); len(uses) != 5 {
-			t.Errorf("%d of 5 uses are saved", len(uses))
+		for _, table := range []string{"last_uses WHERE refused = false", "last_uses WHERE refused = true", "refusal_sources"} {
+			if uses := s.query("SELECT key_id FROM %s", table); len(uses) != len(keys) {
+				t.Errorf("%d of %d uses are in %s", len(uses), len(keys), table)
+			}
+		}
+		if agents := s.query("SELECT user_agent FROM refusal_sources WHERE user_agent = 'abc'"); len(agents) != 1 {
+			t.Error("control characters are saved")
+		}
+		b := s.browser()
+		b.signIn(v.Email)
+		for _, id := range keys {
+			b.get("/settings/api/keys/" + id).want(200)
 		}
 	})
 }

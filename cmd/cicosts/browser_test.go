@@ -163,7 +163,7 @@ func testKeyboard(t *testing.T, s *surfer) {
 	s.tabTo(".danger")
 	s.Press(t, browsertest.KeyEnter)
 	s.focused("tr[data-status=revoked] .key-name")
-	s.WaitUntil(t, "document.getElementById('announce').textContent === '“By keyboard” is revoked. Requests with it fail.'")
+	s.WaitUntil(t, "document.getElementById('announce').textContent.startsWith('“By keyboard” is revoked. Requests with it fail. It took effect ')")
 
 	if got := s.Text(t, "#stats dd"); !strings.HasPrefix(got, "0") {
 		t.Errorf("active keys, after the only one is revoked: %q", got)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"cicosts/web/browsertest"
 )
@@ -21,6 +22,8 @@ func testStates(t *testing.T, s *surfer) {
 	s.db("UPDATE api_keys SET expires_at = created_at + ? WHERE name = 'Expired'", 30*day)
 	s.db("UPDATE api_keys SET expires_at = created_at + ? WHERE name = 'Expiring'", 6*day)
 	s.db("UPDATE api_keys SET revoked_at = created_at + ? WHERE name = 'Revoked'", 1e6)
+	s.refuse("Revoked", "revoked", 41, "203.0.113.9", "2001:db8:85a3:1234:5678:8a2e:370:7334", "198.51.100.77")
+	s.refuse("Expired", "expired", 1234567, "192.0.2.1")
 	s.goTo("/settings/api?status=all")
 	s.inspect("list")
 	s.goTo("/settings/api?q=nothing")
@@ -30,6 +33,16 @@ func testStates(t *testing.T, s *surfer) {
 		s.Follow(t, ".key-name")
 		s.inspect("key " + name)
 	}
+
+	s.goTo("/settings/api?status=all&q=Revoked")
+	if got := s.Text(t, "td[data-label='Last used']"); !strings.Contains(got, "last refused just now, 41 times, from 203.0.113.9") {
+		t.Errorf("the revoked key was last used %q", got)
+	}
+	s.generate("Never refused")
+	s.db("UPDATE api_keys SET revoked_at = created_at + ? WHERE name = 'Never refused'", 1e6)
+	s.goTo("/settings/api?status=revoked&q=Never")
+	s.Follow(t, ".key-name")
+	s.inspect("key Never refused")
 
 	s.goTo("/settings/api")
 	s.open("[data-generate]", "#name")
@@ -65,6 +78,25 @@ func testStates(t *testing.T, s *surfer) {
 	s.db("ALTER TABLE api_keys RENAME TO gone")
 	s.Go(t, s.base+"/settings/api")
 	s.inspect("error 500")
+}
+
+// refuse has n requests refused with a key that has ended: one from each address but the first, which sends the others
+// under two names.
+func (s *surfer) refuse(name, outcome string, n int, addresses ...string) {
+	s.t.Helper()
+	at := time.Now().UnixMicro()
+	s.db("INSERT INTO last_uses SELECT id, false, created_at + 1, '198.51.100.7', 'cost-exporter/1.2 (+https://acme.example/bots)', 'GET /v1/costs', 'accepted' FROM api_keys WHERE name = ?", name)
+	s.db("INSERT INTO last_uses SELECT id, true, ?, ?, 'curl/8.5.0', 'GET /v1/costs/by-repository', ? FROM api_keys WHERE name = ?", at, addresses[0], outcome, name)
+	s.db("INSERT INTO daily_uses SELECT id, ?, 'GET /v1/costs/by-repository', ?, ? FROM api_keys WHERE name = ?", at/86400e6, outcome, n, name)
+	source := func(age int64, address, agent string, requests int) {
+		s.db("INSERT INTO refusal_sources SELECT id, ?, ?, 'GET /v1/costs/by-repository', ?, ?, ?, ? FROM api_keys WHERE name = ?",
+			address, agent, outcome, at-2*age-1, at-age, requests, name)
+	}
+	source(0, addresses[0], "curl/8.5.0", n/2)
+	source(90e6, addresses[0], strings.Repeat("Mozilla/5.0(X11;Linux)", 11)+" <b>&amp;", 1)
+	for i, address := range addresses[1:] {
+		source(int64(i+1)*3600e6, address, "python-requests/2.32.3", 1)
+	}
 }
 
 func testRoles(t *testing.T, s *surfer) {

@@ -224,10 +224,7 @@ func (r *Recorder) putBack(batch entries) {
 		}
 		r.pending.counts[k] += n
 	}
-	for id, sources := range batch.refusals.byKey {
-		if _, known := r.pending.newest[useKey{id, true}]; !known {
-			continue // models.Uses wants it
-		}
+	for _, sources := range batch.refusals.byKey { // where there is room, the key's newest use found some too
 		for _, source := range sources {
 			r.pending.refusals.add(source, r.pending.size() < r.cfg.Max)
 		}

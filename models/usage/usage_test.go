@@ -40,6 +40,11 @@ func (s *sink) SaveUse(_ context.Context, uses models.Uses) error {
 	if !slices.IsSortedFunc(uses.Refusals, func(a, b models.RefusalSource) int { return compareSources(&a, &b) }) {
 		return errors.New("sources are not sorted")
 	}
+	for _, source := range uses.Refusals {
+		if !slices.ContainsFunc(newest, func(u models.LastUse) bool { return u.KeyID == source.KeyID && u.Refused }) {
+			return errors.New("a source without the key's newest use")
+		}
+	}
 	s.refusals = append(s.refusals, uses.Refusals...)
 	s.newest = append(s.newest, newest...)
 	if s.counts == nil {
