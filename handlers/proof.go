@@ -86,7 +86,7 @@ func proof(k *models.KeyRecord, sources []models.RefusalSource, now time.Time) *
 		p.Refused = requests(refused) + "."
 	}
 	if n := k.Refused.Expired + k.Refused.Revoked - listed; n > 0 {
-		p.Others = fmt.Sprintf("These are the newest sources, at most %d. %s refused from others.", models.MaxRefusalSources, werePast(n))
+		p.Others = fmt.Sprintf("Only the newest %d sources are kept. From others %s refused.", models.MaxRefusalSources, werePast(n))
 	}
 	return p
 }

@@ -80,7 +80,7 @@ func TestProofOfARevocation(t *testing.T) {
 			"Refused requests When Address Client Route Times",
 			"3 minutes ago first 6 minutes ago 203.0.113.9 curl/8.5.0 GET /v1/key 37",
 			"6 minutes ago first 6 minutes ago 2001:db8::1:2 python-requests/2.32 GET /v1/key 4",
-			`203.0.113.9 <script>alert("x")</script> GET /v1/key 1`, "!from others")
+			`203.0.113.9 <script>alert("x")</script> GET /v1/key 1`, "!From others")
 		if strings.Contains(a.body, "<script>alert") {
 			t.Error("a client's name is a script")
 		}
@@ -123,11 +123,11 @@ func TestProofOfAnExpiry(t *testing.T) {
 	save(models.OutcomeForbidden, 1) // which a key that works is answered
 	b.get(page).wantText("Refused since No request", "!refused as expired")
 	save(models.OutcomeExpired, 1)
-	b.get(page).wantText("Refused since 1 request. The last one just now by GET /v1/key from 192.0.2.1, client 00", "!refused as expired", "!from others")
+	b.get(page).wantText("Refused since 1 request. The last one just now by GET /v1/key from 192.0.2.1, client 00", "!refused as expired", "!From others")
 	b.get("/settings/api?status=expired").wantText("last refused just now , 1 time, from 192.0.2.1")
 	save(models.OutcomeExpired, 1999)
 	b.get(page).wantText("Refused since 2,000 requests.", "client 24", "client 05", "!client 04",
-		"These are the newest sources, at most 20. 1,980 requests were refused from others.")
+		"Only the newest 20 sources are kept. From others 1,980 requests were refused.")
 
 	b.post(page+"/revoke", nil).wantRedirect(page)
 	b.get(page).wantText("Revoked Took effect", "Refused since No request with it has been refused so far.",

@@ -32,6 +32,11 @@ func testStates(t *testing.T, s *surfer) {
 		s.goTo("/settings/api?status=all&q=" + name)
 		s.Follow(t, ".key-name")
 		s.inspect("key " + name)
+		if name == "Revoked" {
+			if got := s.Text(t, "[aria-labelledby=proof]"); !strings.Contains(got, "41 requests. The last one just now by GET /v1/costs/by-repository from 203.0.113.9, curl/8.5.0") {
+				t.Errorf("the revoked key's page says %q", got)
+			}
+		}
 	}
 
 	s.goTo("/settings/api?status=all&q=Revoked")
