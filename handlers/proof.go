@@ -99,7 +99,7 @@ func source(s *models.RefusalSource, outcome models.Outcome, now time.Time) view
 		v.First = views.Ago(s.FirstAt.Time(), now)
 	}
 	if s.Outcome != outcome {
-		v.Note = "refused as expired"
+		v.Note = "refused as " + string(s.Outcome)
 	}
 	return v
 }

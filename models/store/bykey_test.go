@@ -80,6 +80,7 @@ func TestChangeByKeyAndRevocation(t *testing.T) {
 		}
 		second := change(func() { t.Error("an effect that began after the revocation") })
 		time.Sleep(50 * time.Millisecond)
+		released := models.At(time.Now())
 		close(end)
 		for what, err := range map[string]error{"first": <-first, "revocation": <-revoked} {
 			if err != nil {
@@ -88,6 +89,9 @@ func TestChangeByKeyAndRevocation(t *testing.T) {
 		}
 		if err := <-second; !errors.Is(err, models.ErrKeyRevoked) {
 			t.Errorf("the second: %v", err)
+		}
+		if k, err := st.Key(t.Context(), owner.AccountID, key.ID); err != nil || k.RevokedAt < released {
+			t.Errorf("%v; it says to be revoked before the effect it waited for ended", err)
 		}
 	}
 	storetest.Each(t, test)

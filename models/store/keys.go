@@ -43,8 +43,8 @@ func (s *Store) KeyOfForm(ctx context.Context, accountID, formToken string) (str
 func (s *Store) RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
-	err := s.change(ctx, "revoking a key", func(tx *gorm.DB, now models.Instant) error {
-		return s.revoke(tx, by, accountID, keyID, now)
+	err := s.change(ctx, "revoking a key", func(tx *gorm.DB, _ models.Instant) error {
+		return s.revoke(tx, by, accountID, keyID)
 	})
 	if err != nil {
 		return models.KeyRecord{}, err
@@ -52,7 +52,7 @@ func (s *Store) RevokeKey(ctx context.Context, by models.Actor, accountID, keyID
 	return s.Key(ctx, accountID, keyID)
 }
 
-func (s *Store) revoke(tx *gorm.DB, by models.Actor, accountID, keyID string, now models.Instant) error {
+func (s *Store) revoke(tx *gorm.DB, by models.Actor, accountID, keyID string) error {
 	if err := s.makeDurable(tx); err != nil {
 		return err
 	}
@@ -60,6 +60,7 @@ func (s *Store) revoke(tx *gorm.DB, by models.Actor, accountID, keyID string, no
 	if err := s.lockName(tx, keyID); err != nil {
 		return err
 	}
+	now := models.At(s.now()) // not before what the lock has waited for
 	var key models.APIKey
 	if err := first(tx.Model(&key).Where("account_id = ? AND id = ?", accountID, keyID), &key); err != nil {
 		return err
