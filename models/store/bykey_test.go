@@ -75,7 +75,8 @@ func TestChangeByKeyAndRevocation(t *testing.T) {
 		}()
 		select {
 		case err := <-revoked:
-			t.Errorf("revoked during an effect: %v", err)
+			close(end)
+			t.Fatalf("revoked during an effect: %v", err)
 		case <-time.After(300 * time.Millisecond): // time enough to do wrong
 		}
 		second := change(func() { t.Error("an effect that began after the revocation") })
