@@ -119,6 +119,10 @@ func TestBrowser(t *testing.T) {
 			test(t, s)
 		})
 	}
+	t.Run("revocation in doubt", func(t *testing.T) {
+		t.Parallel()
+		testInDoubt(t, b)
+	})
 	t.Run("presets without script", func(t *testing.T) {
 		t.Parallel()
 		s := newSurfer(t, b, newProgram(t), browsertest.View{NoScript: true})

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"cicosts/models/store/storetest"
+	"cicosts/web/browsertest"
+)
+
+// testInDoubt revokes keys while the server waits for a standby that is not there: in the list, on the key's page and
+// without the script. Each says that it is not confirmed yet, and by itself when it is.
+func testInDoubt(t *testing.T, b *browsertest.Browser) {
+	cluster := storetest.NewCluster(t)
+	url := cluster.Postgres(t)
+	s := newSurfer(t, b, &site{running: startServing(t, map[string]string{"CICOSTS_DATABASE_URL": url, "CICOSTS_SECRET": testSecret})}, browsertest.View{})
+	s.setUp()
+	setStandby := func(name string) {
+		t.Helper()
+		storetest.Exec(t, url, "ALTER SYSTEM SET synchronous_standby_names = '"+name+"'")
+		storetest.Exec(t, url, "SELECT pg_reload_conf()")
+	}
+	db := storetest.DB(t, url)
+	storetest.Exec(t, url, "CREATE TABLE probe (n INT)")
+	waits := func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		_, err := db.ExecContext(ctx, "INSERT INTO probe VALUES (1)")
+		return err != nil
+	}
+	generate := func(name string) (key, page string) {
+		t.Helper()
+		key = s.generate(name)
+		s.goTo("/settings/api")
+		page = "/settings/api/keys/" + browsertest.Eval[string](t, s.Page, "document.querySelector('tr[data-key-id]').dataset.keyId")
+		setStandby("missing")
+		waitUntil(t, "a commit waits for the standby", waits)
+		return key, page
+	}
+	announced := func(text string) {
+		t.Helper()
+		s.WaitUntil(t, "document.getElementById('announce').textContent === "+quoted(text))
+	}
+	certain := func(name, key string) {
+		t.Helper()
+		setStandby("")
+		announced("“" + name + "” is revoked. Requests with it fail.")
+		if status, code := s.call("/v1/key", key); status != http.StatusUnauthorized {
+			t.Errorf("the revoked key is answered %d %s", status, code)
+		}
+		if n := s.Count(t, "[data-poll]"); n != 0 {
+			t.Errorf("%d parts of the page still ask", n)
+		}
+	}
+
+	key, page := generate("In the list")
+	s.open("tr .actions a", ".danger")
+	s.open(".danger", "tr[data-status=active] [data-poll]")
+	announced("The revocation of “In the list” is not confirmed yet. The key may still work.")
+	s.focused("tr .key-name")
+	if n := s.Count(t, ".complaint"); n != 0 || s.is("document.getElementById('dialog').open") {
+		t.Errorf("%d complaints, or the dialog is open", n)
+	}
+	s.inspect("in doubt, list")
+	s.goTo(page)
+	s.inspect("in doubt, key")
+	if text := s.Text(t, "main"); strings.Contains(text, "Revoked") || !strings.Contains(text, "not confirmed the revocation") {
+		t.Errorf("the page says %q", text)
+	}
+	s.goTo("/settings/api?status=all")
+	s.WaitFor(t, "tr [data-poll]")
+	certain("In the list", key)
+	s.WaitFor(t, "tr[data-status=revoked].changed")
+	s.inspect("in doubt no more, list")
+
+	key, page = generate("On its page")
+	s.goTo(page + "/revoke")
+	if status := s.Follow(t, ".danger"); status != http.StatusServiceUnavailable {
+		t.Errorf("a revocation in doubt is answered %d", status)
+	}
+	s.inspect("in doubt, answer")
+	certain("On its page", key)
+	if at := s.URL(t); at != s.base+page || !strings.Contains(s.Text(t, "main"), "Revoked by "+ownerEmail) {
+		t.Errorf("at %s the page says %q", at, s.Text(t, "main"))
+	}
+	s.inspect("in doubt no more, key")
+
+	_, page = generate("Without script")
+	s.view.NoScript = true
+	s.Look(t, s.view)
+	s.goTo(page + "/revoke")
+	s.Follow(t, ".danger")
+	s.Follow(t, "main noscript a")
+	if text := s.Text(t, "main"); !strings.Contains(text, "not confirmed the revocation") {
+		t.Errorf("without the script the page says %q", text)
+	}
+	s.inspect("in doubt, without script")
+	setStandby("")
+	waitUntil(t, "looking again tells of the revocation", func() bool {
+		s.goTo(page)
+		return strings.Contains(s.Text(t, "main"), "Revoked by "+ownerEmail)
+	})
+}
