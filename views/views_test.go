@@ -71,6 +71,8 @@ func states() map[string]struct {
 		change(&p)
 		return NewKey(p)
 	}
+	doubtful, givenUp := used, used
+	doubtful.InDoubt, givenUp.GivenUp = true, true
 	key := func(row KeyRow, change func(*KeyPage)) templ.Component {
 		p := KeyPage{
 			Page: visitor, Key: row, CanRevoke: row.CanRevoke, Total: "No requests", ReplaceBy: "/settings/api/new?like=" + row.ID,
@@ -99,6 +101,11 @@ func states() map[string]struct {
 		"revoke, dialog":        {RevokeKey(RevokePage{Dialog: true, Key: fresh}), []string{"!This key is in use.", `hx-target="[data-key-id=`}},
 		"revoke, expired":       {RevokeKey(RevokePage{Page: visitor, Key: KeyRow{Status: "expired"}, InUse: true}), []string{"fail already", "!at once", "!in use"}},
 		"revoked":               {Revoked(revoked, []Stat{{"Active keys", "2", ""}}), []string{`id="stats"`, `hx-swap-oob="true"`, "is revoked", `class="changed"`}},
+		"in doubt":              {NotConfirmed(NotConfirmedPage{Page: visitor, Key: KeyRow{ID: "key_1"}}), []string{"<h1>Revocation not confirmed yet</h1>", `hx-get="/settings/api/keys/key_1"`, `hx-trigger="every 2s"`, `<a href="/settings/api/keys/key_1">`}},
+		"in doubt, row":         {NotConfirmedRow(doubtful), []string{`data-status="active"`, "revocation not confirmed yet", `hx-target="closest tr"`, "The key may still work.", "!is revoked"}},
+		"in doubt, key":         {key(doubtful, func(*KeyPage) {}), []string{"revocation not confirmed yet", "CICosts keeps trying", "!cannot be shown again"}},
+		"given up":              {Revoked(givenUp, nil), []string{`data-status="active"`, "not revoked: revoke it again", "is not revoked.", "!Requests with it fail", "!hx-trigger"}},
+		"given up, key":         {key(givenUp, func(*KeyPage) {}), []string{"is not tried any more", "!CICosts keeps trying"}},
 		"key":                   {key(used, func(p *KeyPage) { p.Routes = []RouteUse{{"GET /v1/costs", "accepted", "4"}} }), []string{"cannot be shown again", "!infobox", "<rect", "<title>1 day ago: 3 requests</title>", "</time> by ops"}},
 		"key, never used":       {key(fresh, func(p *KeyPage) { p.History = []HistoryLine{{Exact(now), "Created"}} }), []string{"infobox", "?like=key_2", "Nov 23, 2026, 12:00 UTC", "!<rect"}},
 		"key, revoked":          {key(revoked, func(*KeyPage) {}), []string{"!cannot be shown again", "!Revoke<"}},
@@ -230,7 +237,7 @@ func TestHostileText(t *testing.T) {
 		for _, plain := range []bool{true, false} {
 			list = append(list, filled(KeyList, text, plain), filled(NewKey, text, plain), filled(RevealKey, text, plain),
 				filled(RevokeKey, text, plain), filled(Key, text, plain), filled(Login, text, plain), filled(Setup, text, plain), filled(Error, text, plain),
-				filled(func(k KeyRow) templ.Component { return Revoked(k, []Stat{{text, text, text}}) }, text, plain), ErrorFragment(text))
+				filled(func(k KeyRow) templ.Component { return Revoked(k, []Stat{{text, text, text}}) }, text, plain), NotConfirmedRow(KeyRow{Name: text}), ErrorFragment(text))
 		}
 		return list
 	}
