@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -120,7 +121,7 @@ func TestMetrics(t *testing.T) {
 	m.want(map[string]float64{
 		checked("accepted"): 0, checked("forbidden"): 0, checked("expired"): 0, checked("revoked"): 0, checked("unknown"): 0,
 		checked("malformed"): 0, checked("missing"): 0, checked("unavailable"): 0, checked("canceled"): 0,
-		"cicosts_key_lookup_failures_total": 0, "cicosts_usage_dropped_total": 0, `cicosts_usage_flushes_total{result="failed"}`: 0,
+		"cicosts_key_lookup_failures_total": 0, "cicosts_usage_dropped_total": 0, "cicosts_revocations_in_doubt": 0, `cicosts_usage_flushes_total{result="failed"}`: 0,
 		`cicosts_http_requests_total{status="5xx",surface="pages"}`: 0,
 	})
 
@@ -146,6 +147,12 @@ func TestMetrics(t *testing.T) {
 		return got[`cicosts_usage_flushes_total{result="ok"}`] > 0 && got["cicosts_usage_rows_saved_total"] > 0
 	})
 	text, got := m.read()
+	readme := readRoot(t, "README.md")
+	for _, family := range regexp.MustCompile(`(?m)^# TYPE (cicosts_\w+)`).FindAllStringSubmatch(text, -1) {
+		if !strings.Contains(readme, "\n| `"+family[1]) {
+			t.Errorf("the README has no row of %s", family[1])
+		}
+	}
 	for name, least := range map[string]float64{
 		`cicosts_http_request_duration_seconds_count{surface="api"}`: 8, "cicosts_key_lookup_batch_size_count": 6, "cicosts_key_lookup_batch_size_sum": 6,
 		"cicosts_key_lookup_duration_seconds_count": 6, "go_goroutines": 1,
