@@ -24,7 +24,7 @@ func clientAddress(trusted []netip.Prefix) echo.IPExtractor {
 			return r.RemoteAddr
 		}
 		lines := r.Header["X-Forwarded-For"]
-		for i := len(lines) - 1; i >= 0 && isTrusted(client); i-- {
+		for i := len(lines) - 1; i >= 0; i-- {
 			hops := strings.Split(lines[i], ",")
 			for j := len(hops) - 1; j >= 0 && isTrusted(client); j-- {
 				hop, ok := parseAddress(strings.Trim(hops[j], " \t"))
