@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -14,10 +15,13 @@ import (
 
 // A batch is a set of hashes that one statement looks up, and the answer. Requests join it until it is sent.
 type batch struct {
-	hashes []keytext.Hash
-	newest time.Time // when the last request joined
+	hashes   []keytext.Hash
+	requests int
+	deadline time.Time // of its first request; all are answered by then
+	late     *time.Timer
+	answered bool // guarded by batcher.mu
 
-	done  chan struct{} // closed when found and err are set
+	done  chan struct{} // closed when found and err are set, which are not written to again
 	found []models.KeyState
 	err   error
 }
@@ -27,10 +31,11 @@ type batcher struct {
 	cfg *Config
 
 	mu       sync.Mutex
-	waiting  int      // requests in Verify
+	waiting  int      // requests that are not answered
 	queue    []*batch // not sent; requests join the last one
-	inFlight int
-	sentAt   time.Time // when the newest batch in flight was sent
+	inFlight int      // batches out, or about to go
+	slow     int      // of them, those out for SecondAfter or longer
+	crowded  bool     // the newest batch had more than one request
 }
 
 // maxInFlight is how many batches may be out: more would only burden a database that is slow already.
@@ -39,24 +44,22 @@ const maxInFlight = 2
 func (b *batcher) init(cfg *Config) { b.cfg = cfg }
 
 // lookup returns the state of the key with one of these hashes, models.ErrKeyUnknown or ErrUnavailable, or the error of ctx.
+// Who sends a batch sees it through, even when its own ctx ends.
 func (b *batcher) lookup(ctx context.Context, hashes []keytext.Hash) (models.KeyState, error) {
-	now := time.Now()
-	bt := b.join(hashes, now)
+	bt, first := b.join(hashes)
 	if bt == nil {
 		return models.KeyState{}, fmt.Errorf("%w: too many requests are waiting", ErrUnavailable)
 	}
-	defer b.leave()
-	late := time.NewTimer(b.cfg.Timeout)
-	defer late.Stop()
+	if first {
+		b.send()
+	}
 	select {
 	case <-bt.done:
-	case <-late.C:
-		return models.KeyState{}, fmt.Errorf("%w within %v", ErrUnavailable, b.cfg.Timeout)
 	case <-ctx.Done():
 		return models.KeyState{}, ctx.Err()
 	}
 	if bt.err != nil {
-		return models.KeyState{}, fmt.Errorf("%w: %w", ErrUnavailable, bt.err)
+		return models.KeyState{}, bt.err
 	}
 	for _, h := range hashes {
 		if state, ok := bt.state(h); ok {
@@ -66,79 +69,137 @@ func (b *batcher) lookup(ctx context.Context, hashes []keytext.Hash) (models.Key
 	return models.KeyState{}, models.ErrKeyUnknown
 }
 
-// join adds the hashes to the batch that is sent next, and sends it if it may go.
-func (b *batcher) join(hashes []keytext.Hash, now time.Time) *batch {
+// join adds the hashes to the batch that is sent next. Where that may go at once, the caller is to send it: waking somebody
+// else for it would cost a request that is alone more than all the rest of the way.
+func (b *batcher) join(hashes []keytext.Hash) (bt *batch, first bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.waiting >= b.cfg.MaxWaiting {
-		return nil
+		return nil, false
 	}
+	bt = b.last(len(hashes))
+	bt.hashes = append(bt.hashes, hashes...)
+	bt.requests++
 	b.waiting++
-	var bt *batch
-	if n := len(b.queue); n > 0 && len(b.queue[n-1].hashes)+len(hashes) <= b.cfg.MaxBatch {
-		bt = b.queue[n-1]
-	} else {
-		bt = &batch{done: make(chan struct{}), hashes: make([]keytext.Hash, 0, 64)}
-		b.queue = append(b.queue, bt)
+	return bt, b.mayGo()
+}
+
+// last returns the batch that requests join, a new one where the one before has no room or is too old.
+func (b *batcher) last(room int) *batch {
+	now := time.Now()
+	if n := len(b.queue); n > 0 {
+		bt := b.queue[n-1]
+		// All are answered by the deadline of the first, so the last to join must have most of its time left too.
+		if len(bt.hashes)+room <= b.cfg.MaxBatch && bt.deadline.Sub(now) > b.cfg.Timeout*4/5 {
+			return bt
+		}
 	}
-	bt.hashes, bt.newest = append(bt.hashes, hashes...), now
-	b.sendNext(now)
+	bt := &batch{done: make(chan struct{}), hashes: make([]keytext.Hash, 0, 64), deadline: now.Add(b.cfg.Timeout)}
+	bt.late = time.AfterFunc(b.cfg.Timeout, func() { b.answer(bt, nil, fmt.Errorf("no answer within %v", b.cfg.Timeout)) })
+	b.queue = append(b.queue, bt)
 	return bt
 }
 
-func (b *batcher) leave() {
-	b.mu.Lock()
-	b.waiting--
-	b.mu.Unlock()
+// mayGo reports whether a batch of the queue may go, because nothing is out or because what is out is slow, and counts it
+// as out. Call with mu held.
+func (b *batcher) mayGo() bool {
+	if len(b.queue) == 0 || b.inFlight == maxInFlight || b.inFlight > b.slow {
+		return false
+	}
+	b.inFlight++
+	return true
 }
 
-// sendNext sends the oldest batch of the queue when nothing is out, or when what is out is slow. Call with mu held.
-func (b *batcher) sendNext(now time.Time) {
-	if len(b.queue) == 0 || b.inFlight == maxInFlight || b.inFlight > 0 && now.Sub(b.sentAt) < b.cfg.SecondAfter {
+// goNext sends the next batch if it may go. Call with mu held.
+func (b *batcher) goNext() {
+	if b.mayGo() {
+		go b.send()
+	}
+}
+
+// send sends the oldest batch, and answers it. In a crowd it first lets others run: those who have arrived join, and those
+// who were just answered go on. So batches fill up as far as processors are the bottleneck, and nobody waits for a clock.
+func (b *batcher) send() {
+	b.mu.Lock()
+	if b.crowded {
+		b.mu.Unlock()
+		runtime.Gosched()
+		b.mu.Lock()
+	}
+	if len(b.queue) == 0 { // the time of those who waited is up
+		b.inFlight--
+		b.mu.Unlock()
 		return
 	}
 	bt := b.queue[0]
-	b.queue = slices.Delete(b.queue, 0, 1)
-	b.inFlight++
-	b.sentAt = now
-	go b.run(bt)
-}
+	b.queue = slices.Delete(b.queue, 0, 1) // nobody joins it any more
+	b.crowded = bt.requests > 1
+	b.mu.Unlock()
 
-// run answers a batch and sees to it that the next one goes, when this one is back or when it is slow.
-func (b *batcher) run(bt *batch) {
-	slow := time.AfterFunc(b.cfg.SecondAfter, func() {
+	var slow, back bool // guarded by mu
+	timer := time.AfterFunc(b.cfg.SecondAfter, func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.sendNext(time.Now())
+		if !back {
+			slow = true
+			b.slow++
+			b.goNext()
+		}
 	})
-	b.ask(bt)
-	slow.Stop()
-	close(bt.done)
-
+	found, err := b.ask(bt)
+	b.answer(bt, found, err)
+	timer.Stop()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	back = true
 	b.inFlight--
-	b.sendNext(time.Now())
+	if slow {
+		b.slow--
+	}
+	b.goNext()
 }
 
 // ask sends the statement, and once more when it failed or took too long: a lost connection is not an outage. The second
 // answer is of a later snapshot still.
-func (b *batcher) ask(bt *batch) {
+func (b *batcher) ask(bt *batch) ([]models.KeyState, error) {
 	slices.SortFunc(bt.hashes, compareHashes)
 	bt.hashes = slices.Compact(bt.hashes)
-	ctx, cancel := context.WithDeadline(context.Background(), bt.newest.Add(b.cfg.Timeout))
+	found, err := b.attempt(bt, time.Now().Add(b.cfg.AttemptTimeout))
+	if err != nil && time.Now().Before(bt.deadline) {
+		found, err = b.attempt(bt, bt.deadline)
+	}
+	slices.SortFunc(found, func(x, y models.KeyState) int { return compareHashes(x.Hash, y.Hash) })
+	return found, err
+}
+
+// attempt sends the statement once.
+func (b *batcher) attempt(bt *batch, until time.Time) ([]models.KeyState, error) {
+	if until.After(bt.deadline) {
+		until = bt.deadline
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
-	if ctx.Err() != nil { // everybody has left
-		bt.err = ctx.Err()
+	return b.cfg.Source.KeysByHash(ctx, bt.hashes, make([]models.KeyState, 0, len(bt.hashes)))
+}
+
+// answer wakes the requests of a batch, unless that has been done.
+func (b *batcher) answer(bt *batch, found []models.KeyState, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if bt.answered {
 		return
 	}
-	attempt, cancelAttempt := context.WithTimeout(ctx, b.cfg.AttemptTimeout)
-	bt.found, bt.err = b.cfg.Source.KeysByHash(attempt, bt.hashes, nil)
-	cancelAttempt()
-	if bt.err != nil && ctx.Err() == nil {
-		bt.found, bt.err = b.cfg.Source.KeysByHash(ctx, bt.hashes, nil)
+	bt.answered = true
+	bt.late.Stop()
+	if i := slices.Index(b.queue, bt); i >= 0 {
+		b.queue = slices.Delete(b.queue, i, i+1)
 	}
-	slices.SortFunc(bt.found, func(x, y models.KeyState) int { return compareHashes(x.Hash, y.Hash) })
+	b.waiting -= bt.requests
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	bt.found, bt.err = found, err
+	close(bt.done)
 }
 
 // state finds the answer for one hash.

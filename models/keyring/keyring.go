@@ -22,7 +22,8 @@ var ErrUnavailable = errors.New("the key could not be checked")
 
 // Source is the primary database.
 type Source interface {
-	// KeysByHash appends the state of every key whose hash is among hashes, from a snapshot taken after the call began.
+	// KeysByHash appends the state of every key whose hash is among hashes, from a snapshot taken after the call began. When
+	// ctx ends, it must return at once.
 	KeysByHash(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error)
 }
 
@@ -35,7 +36,7 @@ type Config struct {
 	Timeout time.Duration
 	// AttemptTimeout is how long one statement may take before it is given up and sent again on another connection: 200 ms.
 	AttemptTimeout time.Duration
-	// SecondAfter is how long a batch must have been out before another may be sent beside it: 20 ms.
+	// SecondAfter is how long a batch must have been out before others may be sent beside it, one at a time: 20 ms.
 	SecondAfter time.Duration
 	// MaxBatch is the most keys in one statement: 512.
 	MaxBatch int

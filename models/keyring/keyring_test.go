@@ -357,6 +357,8 @@ func TestClientThatLeavesHarmsNobody(t *testing.T) {
 		d.delay = func(int) time.Duration { return 10 * time.Millisecond }
 		text, _ := d.add()
 		k := newKeyring(d)
+		go k.Verify(t.Context(), text) // on its way, so that the others wait together
+		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
 		left := make(chan error, 1)
 		go func() { _, err := k.Verify(ctx, text); left <- err }()
