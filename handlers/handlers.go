@@ -47,6 +47,7 @@ type Config struct {
 type Store interface {
 	peopleStore
 	keyStore
+	failoverStore
 }
 
 // Revoker sees revocations through.

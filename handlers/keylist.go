@@ -48,9 +48,13 @@ func (p *Pages) List(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	failovers, err := p.Store.Failovers(ctx, v.AccountID)
+	if err != nil {
+		return err
+	}
 	view := views.KeyListPage{
 		Page: Page(c, "API keys"), CanManage: v.Role.ManagesKeys(), Stats: statTiles(stats), Filter: filterView(filter),
-		NothingYet: stats.Total == 0,
+		NothingYet: stats.Total == 0, Failovers: failoverNotices(failovers),
 	}
 	for i := range page.Keys {
 		k := &page.Keys[i]

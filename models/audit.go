@@ -22,6 +22,7 @@ const (
 	ActorUser     ActorType = "user"
 	ActorKey      ActorType = "key"
 	ActorOperator ActorType = "operator" // somebody at the command line
+	ActorProgram  ActorType = "program"  // nobody asked for it
 )
 
 // Actor is who does something, from where.
@@ -34,6 +35,9 @@ type Actor struct {
 
 // Operator is the actor of the command line.
 var Operator = Actor{Type: ActorOperator, Label: "operator (command line)"}
+
+// Program is the actor of what the program notes by itself.
+var Program = Actor{Type: ActorProgram, Label: "CICosts"}
 
 // Action names what was done.
 type Action string
@@ -49,4 +53,6 @@ const (
 	ActionKeyCreated    Action = "key.created"
 	ActionKeyRevoked    Action = "key.revoked"
 	ActionImported      Action = "report.imported"
+	ActionFailover      Action = "database.failover"
+	ActionLookedAt      Action = "database.failover_looked_at"
 )

@@ -43,6 +43,7 @@ const (
 	UserIDPrefix    = "user_"
 	KeyIDPrefix     = "key_"
 	EventIDPrefix   = "evt_"
+	FailoverPrefix  = "fail_"
 )
 
 // HashToken returns what is stored of a random token (session id, setup token): its SHA-256.

@@ -128,9 +128,19 @@ type KeyListPage struct {
 	MoreURL    string // the next page, or ""
 	NewestURL  string // the first page, where this is a later one, or ""
 	NothingYet bool   // the account has no keys at all
+	Failovers  []Failover
 	// AnyStatusURL is the same list with keys of any status too, or "" where it has them.
 	AnyStatusURL string
 }
+
+// Failover is a time whose changes the database may have lost.
+type Failover struct {
+	ID       string
+	From, To Moment
+}
+
+// URL is where to say that what may be lost was looked at.
+func (f Failover) URL() string { return "/settings/api/failovers/" + f.ID + "/looked-at" }
 
 // found says how many keys are listed.
 func (p KeyListPage) found() string {

@@ -58,6 +58,7 @@ func pageRoutes(p *handlers.Pages) []pageRoute {
 		{get, "/settings/api/keys/:id", keyReaders, p.Key},
 		{get, "/settings/api/keys/:id/revoke", keyManagers, p.RevokeForm},
 		{post, "/settings/api/keys/:id/revoke", keyManagers, p.Revoke},
+		{post, "/settings/api/failovers/:id/looked-at", keyManagers, p.LookedAt},
 	}
 }
 

@@ -45,6 +45,7 @@ func serve(ctx context.Context, c *call) error {
 		return err
 	}
 	defer st.Close()
+	st.RecordTimelines()
 	uses := usage.New(usage.Config{Sink: m.sink(st)})
 	m.countDropped(uses.Dropped)
 	revoker := revocation.New(revocation.Config{Store: st, Log: log})

@@ -5,9 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"cicosts/models"
 	"cicosts/models/keytext"
@@ -27,7 +27,7 @@ func (s *Store) KeysByHash(ctx context.Context, hashes []keytext.Hash, found []m
 
 const lookupColumns = "hash, id, account_id, mode, permissions, expires_at, revoked_at"
 
-type postgresLookup struct{ pool *pgxpool.Pool }
+type postgresLookup struct{ pools *atomic.Pointer[pools] }
 
 // postgresLookupSQL answers at least one row, so that whoever answers says whether it is the primary. A pooler may lead an
 // open connection to another server than the one that was asked on connecting. A transaction that begins on a standby is
@@ -45,12 +45,12 @@ func (l *postgresLookup) keysByHash(ctx context.Context, hashes []keytext.Hash, 
 	for i := range hashes {
 		raw[i] = hashes[i][:]
 	}
-	rows, err := l.pool.Query(ctx, postgresLookupSQL, raw)
+	rows, err := l.pools.Load().lookups.Query(ctx, postgresLookupSQL, raw)
 	if err != nil {
 		return found, err
 	}
 	defer rows.Close()
-	answered, standby := false, false
+	before, answered, standby := len(found), false, false
 	for rows.Next() {
 		if rows.RawValues()[2] == nil { // no such key
 			err = rows.Scan(&standby, nil, nil, nil, nil, nil, nil, nil, nil)
@@ -61,7 +61,7 @@ func (l *postgresLookup) keysByHash(ctx context.Context, hashes []keytext.Hash, 
 			err = errStandby
 		}
 		if err != nil {
-			return found, err
+			return found[:before], err
 		}
 		answered = true
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,19 +37,26 @@ func openPostgres(ctx context.Context, cfg Config) (_ *Store, err error) {
 			s.Close()
 		}
 	}()
-	pages, err := s.openPool(cfg.URL, postgresConns)
+	pool, err := pgxpool.ParseConfig(cfg.URL)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading the database URL: %w", err)
 	}
-	lookups, err := s.openPool(cfg.URL, postgresLookups)
-	if err != nil {
-		return nil, err
+	s.watch = newWatcher(pool.ConnConfig)
+	s.closers = append(s.closers, s.closeServers)
+	var names []string
+	for _, h := range s.watch.hosts {
+		names = append(names, h.name)
 	}
-	conn := pages.Config().ConnConfig
-	s.location = fmt.Sprintf("postgres://%s/%s", net.JoinHostPort(conn.Host, fmt.Sprint(conn.Port)), conn.Database)
-	s.lookup = &postgresLookup{pool: lookups}
+	s.location = fmt.Sprintf("postgres://%s/%s", strings.Join(names, ","), pool.ConnConfig.Database)
+	if err := s.watch.find(ctx); err != nil {
+		return nil, fmt.Errorf("opening the database %s: %w", s.location, err)
+	}
+	s.watch.moved = func(primary *watchedHost) { s.connectTo(pool, primary) }
+	s.connectTo(pool, s.watch.primary)
+	s.lookup = &postgresLookup{&s.pools}
 
-	db := stdlib.OpenDBFromPool(pages)
+	db := sql.OpenDB(pages{s})
+	db.SetMaxIdleConns(0) // the pool keeps them
 	s.closers = append(s.closers, closeDB(db))
 	if s.write, err = gorm.Open(gormpostgres.New(gormpostgres.Config{Conn: db}), gormConfig()); err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
@@ -57,28 +65,85 @@ func openPostgres(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if err := s.checkServer(ctx); err != nil {
 		return nil, fmt.Errorf("opening the database %s: %w", s.location, err)
 	}
+	s.inBackground(s.watch.run)
 	return s, nil
 }
 
-// openPool connects lazily, and whatever the URL says only to a server that accepts writes: of several hosts that one, and
-// of one host not what has become a standby, which may not know yet that a key was revoked.
-func (s *Store) openPool(url string, size int32) (*pgxpool.Pool, error) {
-	cfg, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		return nil, fmt.Errorf("reading the database URL: %w", err)
+// inBackground runs fn until Close, which ends its context and waits for it.
+func (s *Store) inBackground(fn func(ctx context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fn(ctx)
+	}()
+	s.closers = append(s.closers, func() error {
+		cancel()
+		<-done
+		return nil
+	})
+}
+
+// pools are the connections to one primary.
+type pools struct {
+	pages, lookups *pgxpool.Pool
+	connector      driver.Connector // to pages
+}
+
+func (p *pools) close() {
+	p.lookups.Close()
+	p.pages.Close()
+}
+
+// connectTo has everything that is asked from now on go to the given primary. The pools before are not reset but left: a
+// connection to a silent server keeps its place in its pool for up to 15 s after it was given up.
+func (s *Store) connectTo(cfg *pgxpool.Config, primary *watchedHost) {
+	cfg = cfg.Copy()
+	routeTo(&cfg.ConnConfig.Config, s.watch.routesFrom(primary))
+	next := &pools{pages: s.newPool(cfg, postgresConns), lookups: s.newPool(cfg, postgresLookups)}
+	next.connector = stdlib.GetPoolConnector(next.pages)
+	if before := s.pools.Swap(next); before != nil {
+		go before.close() // waits for what is under way
 	}
+}
+
+func (s *Store) closeServers() error {
+	s.watch.close()
+	if p := s.pools.Load(); p != nil {
+		p.close()
+	}
+	return nil
+}
+
+// pages connects database/sql to the pages' pool of the moment.
+type pages struct{ s *Store }
+
+func (p pages) Connect(ctx context.Context) (driver.Conn, error) {
+	return p.s.pools.Load().connector.Connect(ctx)
+}
+
+func (p pages) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
+
+// newPool connects lazily, and whatever the URL says only to a server that accepts writes: of several hosts that one, and
+// of one host not what has become a standby, which may not know yet that a key was revoked.
+func (s *Store) newPool(cfg *pgxpool.Config, size int32) *pgxpool.Pool {
+	cfg = cfg.Copy()
 	cfg.MaxConns = size
 	cfg.ConnConfig.ConnectTimeout = connectTimeout
 	cfg.ConnConfig.OnNotice = s.noteWarning
 	cfg.BeforeClose = func(c *pgx.Conn) { s.warned.Delete(c.PgConn()) }
-	cfg.ConnConfig.ValidateConnect = refuseStandby
-	// The pool outlives the start-up context.
+	cfg.ConnConfig.ValidateConnect = func(ctx context.Context, server *pgconn.PgConn) error {
+		if err := refuseStandby(ctx, server); err != nil {
+			return err
+		}
+		return s.watch.refuseOldPrimary(ctx, server)
+	}
+	// The pool outlives the start-up context. It fails for a configuration without connections only.
 	pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
 	if err != nil {
-		return nil, fmt.Errorf("opening the database: %w", err)
+		panic(err)
 	}
-	s.closers = append(s.closers, func() error { pool.Close(); return nil })
-	return pool, nil
+	return pool
 }
 
 func refuseStandby(ctx context.Context, conn *pgconn.PgConn) error {
@@ -113,9 +178,13 @@ func (s *Store) checkServer(ctx context.Context) error {
 // warning, but a failover could lose what was committed.
 var errNotReplicated = errors.New("the commit is not known to be replicated")
 
+// errMoved says that another primary was followed during a change: the one that committed it may have been left behind.
+var errMoved = errors.New("the primary changed meanwhile")
+
 // changePostgres runs fn in one transaction whose statements, and pauses between them, may last for patience. It keeps to
 // one connection, to see the warnings that come with its COMMIT.
 func (s *Store) changePostgres(ctx context.Context, patience string, fn func(tx *gorm.DB) error) error {
+	moves := s.watch.movesSoFar()
 	return s.write.WithContext(ctx).Connection(func(conn *gorm.DB) error {
 		var server *pgconn.PgConn
 		err := conn.Statement.ConnPool.(*sql.Conn).Raw(func(driverConn any) error {
@@ -136,6 +205,9 @@ func (s *Store) changePostgres(ctx context.Context, patience string, fn func(tx 
 		}, &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // whatever the server's default: what is read under a lock is of after the lock
 		if warning, ok := s.warned.LoadAndDelete(server); ok && err == nil {
 			return fmt.Errorf("%w: %s", errNotReplicated, warning)
+		}
+		if err == nil && s.watch.movesSoFar() != moves {
+			return errMoved
 		}
 		return err
 	})
@@ -166,6 +238,6 @@ func isOutage(err error) bool {
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	return network || connecting || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) ||
-		errors.Is(err, net.ErrClosed) || errors.Is(err, sql.ErrTxDone) || errors.Is(err, errStandby) || errors.Is(err, errNotReplicated) ||
-		pgconn.SafeToRetry(err)
+		errors.Is(err, net.ErrClosed) || errors.Is(err, sql.ErrTxDone) || errors.Is(err, errStandby) || errors.Is(err, errMoved) ||
+		errors.Is(err, errNotReplicated) || pgconn.SafeToRetry(err)
 }

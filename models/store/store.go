@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -35,7 +36,10 @@ type Store struct {
 	now      func() time.Time
 	location string // where the database is, without credentials
 
-	warned sync.Map // on PostgreSQL: *pgconn.PgConn to the text of its last warning
+	// On PostgreSQL alone:
+	watch  *watcher
+	pools  atomic.Pointer[pools] // to the primary of the moment
+	warned sync.Map              // *pgconn.PgConn to the text of its last warning
 }
 
 type dialect string

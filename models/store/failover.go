@@ -1,0 +1,391 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Every host of the URL is asked once a second whether it is the primary. Two rounds are the longest that a promotion can
+// stay unnoticed: one that a silent host drags out, and the next.
+const (
+	watchEvery   = time.Second
+	watchTimeout = time.Second
+	findTimeout  = 5 * time.Second // at start
+)
+
+// history is the line of changes that a server continues: the cluster's system identifier and the timeline, which goes up
+// when a standby is promoted and when a backup is restored. Zero where the server does not say.
+type history struct{ System, Timeline int64 }
+
+func (h history) known() bool { return h.Timeline > 0 }
+
+// before reports whether h was left behind for other: an old primary that came back, or that does not know it is one.
+func (h history) before(other history) bool {
+	return h.known() && h.System == other.System && h.Timeline < other.Timeline
+}
+
+// historySQL are the columns that history is read from. The timeline is that of the write-ahead log's newest file, which
+// is right at once after a promotion, unlike pg_control_checkpoint().
+const historySQL = `(SELECT system_identifier FROM pg_control_system()),
+	CASE WHEN pg_is_in_recovery() THEN '' ELSE pg_walfile_name(pg_current_wal_lsn()) END`
+
+func historyOf(system int64, walFile string) history {
+	timeline, err := strconv.ParseInt(walFile[:min(8, len(walFile))], 16, 64)
+	if err != nil {
+		return history{}
+	}
+	return history{system, timeline}
+}
+
+// readHistory reads the history of the server that a connection leads to; zero where it does not say.
+func readHistory(ctx context.Context, server *pgconn.PgConn) (history, error) {
+	results, err := server.Exec(ctx, "SELECT "+historySQL).ReadAll()
+	if saysNoHistory(err) {
+		return history{}, nil
+	}
+	if err != nil {
+		return history{}, err
+	}
+	row := results[0].Rows[0]
+	system, err := strconv.ParseInt(string(row[0]), 10, 64)
+	return historyOf(system, string(row[1])), err
+}
+
+// saysNoHistory reports whether err means that a server, such as a managed one, lacks the functions or forbids them.
+func saysNoHistory(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pg.Code[:2] == "42" || pg.Code[:2] == "0A")
+}
+
+// serverView is what one server said of itself, or that it said nothing.
+type serverView struct {
+	Err          error
+	Standby      bool // in recovery or read-only
+	History      history
+	StandbyNames string   // synchronous_standby_names
+	Standbys     []string // of each that is connected: its name, a space, its sync_state, which is "" where the role may not see it
+}
+
+// synchronous reports whether every standby that could be promoted has all that was confirmed.
+func (v *serverView) synchronous() bool {
+	return v.StandbyNames != "" && len(v.asynchronous()) == 0
+}
+
+// asynchronous lists the connected standbys that may lack what was confirmed.
+func (v *serverView) asynchronous() []string {
+	var names []string
+	for _, standby := range v.Standbys {
+		name, state := cutLast(standby)
+		if state == "sync" || state == "quorum" && quorum(v.StandbyNames) >= len(v.Standbys) {
+			continue
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+func cutLast(s string) (before, after string) {
+	i := strings.LastIndexByte(s, ' ')
+	return s[:i], s[i+1:]
+}
+
+// quorum is k of synchronous_standby_names' ANY k (…), else 0.
+func quorum(names string) int {
+	fields := strings.Fields(strings.NewReplacer("(", " ( ").Replace(names))
+	if len(fields) < 2 || !strings.EqualFold(fields[0], "ANY") {
+		return 0
+	}
+	k, _ := strconv.Atoi(fields[1])
+	return k
+}
+
+// viewSQL leaves out base backups and logical subscribers: neither can be promoted.
+const viewSQL = `SELECT current_setting('transaction_read_only') = 'on', current_setting('synchronous_standby_names'),
+	ARRAY(SELECT coalesce(application_name, '') || ' ' || coalesce(sync_state, '') FROM pg_stat_replication r
+		WHERE state IS DISTINCT FROM 'backup' AND NOT EXISTS
+			(SELECT 1 FROM pg_replication_slots s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')
+		ORDER BY 1)`
+
+// watchedHost is one host of the URL. Between rounds nothing uses it.
+type watchedHost struct {
+	name   string
+	routes []*pgconn.FallbackConfig // the ways to it: with sslmode=prefer also without TLS
+	conn   *pgx.Conn                // kept open; nil: to be made
+	silent bool                     // it does not say its history
+}
+
+// ask asks the host and returns before ctx ends or a little later.
+func (h *watchedHost) ask(ctx context.Context, base *pgx.ConnConfig) (v serverView) {
+	if h.conn == nil {
+		cfg := base.Copy()
+		routeTo(&cfg.Config, h.routes)
+		cfg.ValidateConnect = nil // a standby is to be seen
+		if h.conn, v.Err = pgx.ConnectConfig(ctx, cfg); v.Err != nil {
+			return v
+		}
+	}
+	v.Err = h.read(ctx, &v)
+	if v.Err != nil && saysNoHistory(v.Err) && !h.silent {
+		h.silent = true
+		slog.Warn("the database server does not tell its timeline, so a failover behind its address goes unnoticed", "host", h.name, "error", v.Err)
+		v.Err = h.read(ctx, &v)
+	}
+	if v.Err != nil {
+		_ = h.conn.Close(ctx)
+		h.conn = nil
+	}
+	return v
+}
+
+func (h *watchedHost) read(ctx context.Context, v *serverView) error {
+	if h.silent {
+		return h.conn.QueryRow(ctx, viewSQL).Scan(&v.Standby, &v.StandbyNames, &v.Standbys)
+	}
+	var system int64
+	var walFile string
+	err := h.conn.QueryRow(ctx, viewSQL+", "+historySQL).Scan(&v.Standby, &v.StandbyNames, &v.Standbys, &system, &walFile)
+	v.History = historyOf(system, walFile)
+	return err
+}
+
+// watcher knows which host is the primary and tells when that changes.
+type watcher struct {
+	base  *pgx.ConnConfig
+	hosts []*watchedHost
+	moved func(primary *watchedHost) // called when the primary is another, before anything else is told so
+
+	mu      sync.Mutex // guards what follows
+	views   []serverView
+	refused []bool       // hosts logged as left behind
+	primary *watchedHost // nil until found
+	history history      // the newest that the primary ever showed
+	view    serverView   // what the primary said last
+	moves   int
+	change  change        // not yet recorded
+	beat    beat          // the last one confirmed to this process
+	wake    chan struct{} // asks for recording
+}
+
+// change is what this process saw of a move to another history.
+type change struct {
+	happened bool
+	left     history // the first that was left
+	unsynced bool    // replication was not known to be synchronous before
+	beat     beat    // the last one confirmed before
+}
+
+func newWatcher(base *pgx.ConnConfig) *watcher {
+	w := &watcher{base: base, wake: make(chan struct{}, 1)}
+	byName := map[string]*watchedHost{}
+	routes := append([]*pgconn.FallbackConfig{{Host: base.Host, Port: base.Port, TLSConfig: base.TLSConfig}}, base.Fallbacks...)
+	for _, r := range routes {
+		name := net.JoinHostPort(r.Host, fmt.Sprint(r.Port))
+		if byName[name] == nil {
+			byName[name] = &watchedHost{name: name}
+			w.hosts = append(w.hosts, byName[name])
+		}
+		byName[name].routes = append(byName[name].routes, r)
+	}
+	w.views, w.refused = make([]serverView, len(w.hosts)), make([]bool, len(w.hosts))
+	return w
+}
+
+// routeTo has cfg try the routes in this order.
+func routeTo(cfg *pgconn.Config, routes []*pgconn.FallbackConfig) {
+	cfg.Host, cfg.Port, cfg.TLSConfig = routes[0].Host, routes[0].Port, routes[0].TLSConfig
+	cfg.Fallbacks = routes[1:]
+}
+
+// routesFrom returns the ways to every host, the given one's first.
+func (w *watcher) routesFrom(first *watchedHost) []*pgconn.FallbackConfig {
+	routes := slices.Clone(first.routes)
+	for _, h := range w.hosts {
+		if h != first {
+			routes = append(routes, h.routes...)
+		}
+	}
+	return routes
+}
+
+// find asks until some host is the primary, for a few seconds at the most, and says in one line why there is none.
+func (w *watcher) find(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	for timeout := watchTimeout; ; timeout *= 2 {
+		w.round(ctx, timeout)
+		if w.primary != nil {
+			return nil
+		}
+		var reasons []string
+		slow := false
+		standbys := 0
+		for i, h := range w.hosts {
+			v := &w.views[i]
+			switch {
+			case v.Err == nil:
+				standbys++
+				reasons = append(reasons, h.name+" is a standby (in recovery) or read-only")
+			default:
+				slow = slow || pgconn.Timeout(v.Err)
+				reasons = append(reasons, v.Err.Error())
+			}
+		}
+		if slow && ctx.Err() == nil {
+			continue
+		}
+		err := errors.New(strings.Join(reasons, "; "))
+		if standbys > 0 {
+			return fmt.Errorf("no server accepts writes, and a standby may miss revocations; name the primary: %w", err)
+		}
+		return err
+	}
+}
+
+// run asks every second until ctx ends.
+func (w *watcher) run(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			w.round(ctx, watchTimeout)
+		}
+	}
+}
+
+func (w *watcher) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), watchTimeout)
+	defer cancel()
+	for _, h := range w.hosts {
+		if h.conn != nil {
+			_ = h.conn.Close(ctx)
+		}
+	}
+}
+
+// round asks every host at once, for at most timeout, and follows the primary.
+func (w *watcher) round(ctx context.Context, timeout time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	views := make([]serverView, len(w.hosts))
+	var wg sync.WaitGroup
+	for i, h := range w.hosts {
+		wg.Go(func() { views[i] = h.ask(ctx, w.base) })
+	}
+	wg.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.views = views
+	w.refuseOld()
+	if best := w.best(); best >= 0 {
+		w.follow(w.hosts[best], views[best])
+	}
+}
+
+// refuseOld logs once of each host that takes writes although a newer history is known. Call with mu held.
+func (w *watcher) refuseOld() {
+	for i, v := range w.views {
+		old := v.Err == nil && !v.Standby && v.History.before(w.history)
+		if old && !w.refused[i] {
+			slog.Error("refusing an old primary: it accepts writes on a timeline that was left; stop it, its data and the new primary's have parted",
+				"host", w.hosts[i].name, "timeline", v.History.Timeline, "primary", w.primary.name, "primary_timeline", w.history.Timeline)
+		}
+		if v.Err == nil {
+			w.refused[i] = old
+		}
+	}
+}
+
+// best returns the host to follow, or -1: one that accepts writes, of the cluster known so far where there is one, with
+// the newest timeline, and among equals the one that is followed already. Call with mu held.
+func (w *watcher) best() int {
+	best := -1
+	for i, v := range w.views {
+		if v.Err != nil || v.Standby || v.History.before(w.history) {
+			continue
+		}
+		if best < 0 || w.better(i, best) {
+			best = i
+		}
+	}
+	return best
+}
+
+func (w *watcher) better(i, than int) bool {
+	a, b := w.views[i].History, w.views[than].History
+	if same := a.System == w.history.System; same != (b.System == w.history.System) {
+		return same
+	}
+	if a.Timeline != b.Timeline {
+		return a.Timeline > b.Timeline
+	}
+	return w.hosts[i] == w.primary
+}
+
+// follow makes a host the primary. Call with mu held.
+func (w *watcher) follow(h *watchedHost, v serverView) {
+	before, beforeView, beforeHistory := w.primary, w.view, w.history
+	w.primary, w.view = h, v
+	if v.History.known() {
+		w.history = v.History
+	}
+	changed := beforeHistory.known() && w.history != beforeHistory
+	switch {
+	case before == nil:
+		return
+	case before != h || changed:
+		// Whoever asks for moves before a change and after it is told of one where the change may have gone to the server
+		// that was left: the pools go first.
+		w.moved(h)
+		w.moves++
+		slog.Warn("the database's primary has changed", "from", before.name, "to", h.name,
+			"from_timeline", beforeHistory.Timeline, "to_timeline", w.history.Timeline)
+	}
+	if changed {
+		if !w.change.happened {
+			w.change = change{happened: true, left: beforeHistory, beat: w.beat}
+		}
+		w.change.unsynced = w.change.unsynced || !beforeView.synchronous()
+	}
+	if changed || beforeView.synchronous() != v.synchronous() {
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// movesSoFar counts the changes of the primary.
+func (w *watcher) movesSoFar() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.moves
+}
+
+// refuseOldPrimary refuses a new connection to a server on a timeline that was left.
+func (w *watcher) refuseOldPrimary(ctx context.Context, server *pgconn.PgConn) error {
+	w.mu.Lock()
+	newest := w.history
+	w.mu.Unlock()
+	if !newest.known() {
+		return nil
+	}
+	h, err := readHistory(ctx, server)
+	if err == nil && h.before(newest) {
+		err = fmt.Errorf("the server is an old primary, on timeline %d where %d is known", h.Timeline, newest.Timeline)
+	}
+	return err
+}

@@ -1,0 +1,217 @@
+package store_test
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"cicosts/models"
+	"cicosts/models/keytext"
+	"cicosts/models/store"
+	"cicosts/models/store/storetest"
+)
+
+// What a standby answers is no answer, neither for a key that it has nor for one that it has not, until it is promoted.
+func TestStandbyNeverAnswersALookup(t *testing.T) {
+	primary := storetest.NewCluster(t)
+	url := primary.Postgres(t)
+	st := storetest.Open(t, url)
+	secret, _ := storetest.MustKey(t, st, storetest.MustOwner(t, st))
+	standby := primary.Standby(t)
+	primary.CaughtUp(t, standby)
+	pool, err := pgxpool.New(t.Context(), storetest.WithHosts(url, standby.Host()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	known, unknown := storetest.Hasher.Hash(secret), keytext.Hash{}
+	ask := func(hash keytext.Hash) (int, error) {
+		found, err := store.LookupAnywhere(t.Context(), pool, []keytext.Hash{hash})
+		return len(found), err
+	}
+	for _, hash := range []keytext.Hash{known, unknown} {
+		if n, err := ask(hash); n != 0 || models.CodeOf(err) != models.CodeUnavailable {
+			t.Errorf("on the standby: %d found, %v", n, err)
+		}
+	}
+	standby.Promote(t)
+	if n, err := ask(known); n != 1 || err != nil {
+		t.Errorf("after the promotion: %d found, %v", n, err)
+	}
+	if n, err := ask(unknown); n != 0 || err != nil {
+		t.Errorf("an unknown key after the promotion: %d found, %v", n, err)
+	}
+}
+
+// pair is a primary, a standby that has all of it, and the URL of a database on both.
+type pair struct {
+	primary, standby *storetest.Cluster
+	url              string
+}
+
+func newPair(t *testing.T) pair {
+	t.Helper()
+	p := pair{primary: storetest.NewCluster(t)}
+	url := p.primary.Postgres(t)
+	p.standby = p.primary.Standby(t)
+	p.url = storetest.WithHosts(url, p.primary.Host(), p.standby.Host())
+	return p
+}
+
+// synchronize has the primary confirm nothing that the standby has not, from when the store sees that.
+func (p pair) synchronize(t *testing.T, st *store.Store) {
+	t.Helper()
+	storetest.Exec(t, p.url, "ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+	storetest.Exec(t, p.url, "SELECT pg_reload_conf()")
+	until(t, "synchronous replication", func() bool {
+		_, synchronous := st.Followed()
+		return synchronous
+	})
+}
+
+// until polls for what the store does by itself within a few seconds. The limit is for busy machines.
+func until(t *testing.T, what string, done func() bool) time.Duration {
+	t.Helper()
+	start := time.Now()
+	for !done() {
+		if time.Since(start) > time.Minute {
+			t.Fatalf("not within a minute: %s", what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return time.Since(start)
+}
+
+func follows(t *testing.T, st *store.Store, timeline int64) time.Duration {
+	t.Helper()
+	return until(t, "the store follows the primary", func() bool {
+		now, _ := st.Followed()
+		return now == timeline
+	})
+}
+
+// answers reports whether a key is checked and a page read in the time that a request has.
+func answers(ctx context.Context, st *store.Store) bool {
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	if st.Ping(ctx) != nil {
+		return false
+	}
+	_, err := st.HasUsers(ctx)
+	return err == nil
+}
+
+// Whether the old primary dies or only falls silent with connections open, pages and lookups go on with the promoted one.
+func TestFollowsThePrimary(t *testing.T) {
+	for name, fail := range map[string]func(p pair){
+		"dead":   func(p pair) { p.primary.Stop(t) },
+		"silent": func(p pair) { p.primary.Freeze(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t)
+			st := storetest.Open(t, p.url)
+			storetest.MustOwner(t, st)
+			p.primary.CaughtUp(t, p.standby)
+			if name == "silent" {
+				defer p.primary.Thaw(t)
+			}
+			// Every connection of both pools is in use when the primary fails.
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			for range 16 {
+				go func() {
+					for ctx.Err() == nil {
+						answers(ctx, st)
+					}
+				}()
+			}
+			time.Sleep(50 * time.Millisecond)
+			fail(p)
+			until(t, "an outage", func() bool { return !answers(t.Context(), st) })
+			p.standby.Promote(t)
+			took := until(t, "answers", func() bool { return answers(t.Context(), st) })
+			t.Logf("answers %v after the promotion", took)
+			if took > 15*time.Second { // 5 s on a machine that is not overloaded
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
+// An old primary that comes back takes writes and knows of no promotion. Nobody asks it, even when there is nobody else.
+func TestOldPrimaryIsRefused(t *testing.T) {
+	p := newPair(t)
+	st := storetest.Open(t, p.url)
+	owner := storetest.MustOwner(t, st)
+	secret, key := storetest.MustKey(t, st, owner)
+	hash := []keytext.Hash{storetest.Hasher.Hash(secret)}
+	p.primary.CaughtUp(t, p.standby)
+	p.primary.Stop(t)
+	p.standby.Promote(t)
+	follows(t, st, 2)
+	until(t, "a revocation", func() bool {
+		_, err := st.RevokeKey(t.Context(), storetest.Actor(owner), owner.AccountID, key.ID)
+		return err == nil
+	})
+	p.primary.Start(t)
+	restarted := storetest.Open(t, p.url)
+	wantRevoked := func(st *store.Store) {
+		t.Helper()
+		for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			found, err := st.KeysByHash(t.Context(), hash, nil)
+			if err == nil && (len(found) != 1 || found[0].RevokedAt.IsZero()) {
+				t.Fatalf("the old primary was asked: %v", found)
+			}
+		}
+	}
+	wantRevoked(st)
+	wantRevoked(restarted)
+	p.standby.Stop(t)
+	until(t, "an outage", func() bool { return st.Ping(t.Context()) != nil })
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if _, err := st.KeysByHash(t.Context(), hash, nil); models.CodeOf(err) != models.CodeUnavailable {
+			t.Fatalf("with the old primary alone: %v", err)
+		}
+	}
+}
+
+// blackHole is an address that takes connections and never says anything.
+func blackHole(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
+}
+
+func TestStartWithHostsDown(t *testing.T) {
+	primary := storetest.NewCluster(t)
+	url := primary.Postgres(t)
+	for name, hosts := range map[string][]string{
+		"first silent":  {blackHole(t), primary.Host()},
+		"first refuses": {"127.0.0.1:1", primary.Host()},
+		"last silent":   {primary.Host(), blackHole(t)},
+	} {
+		st := storetest.Open(t, storetest.WithHosts(url, hosts...))
+		if err := st.Ping(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	standby := primary.Standby(t)
+	for name, hosts := range map[string][]string{
+		"one standby":  {standby.Host()},
+		"two standbys": {standby.Host(), standby.Host() + "/"},
+		"primary down": {"127.0.0.1:1", standby.Host()},
+	} {
+		_, err := store.Open(t.Context(), store.Config{URL: storetest.WithHosts(url, hosts...)})
+		if err == nil || !strings.Contains(err.Error(), "a standby may miss revocations") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
