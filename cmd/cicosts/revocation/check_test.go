@@ -26,6 +26,7 @@ type event struct {
 	received   time.Duration // when the head of the answer had been read, or the failure was seen
 	status     int           // 0: no answer
 	retryAfter string
+	unchecked  bool   // 503 says that the key could not be checked, rather than that its data could not be read
 	failure    string // why there was no answer
 }
 
@@ -37,6 +38,7 @@ type standing struct {
 	breaks bool // its connections may break
 	late   bool // it joined after the revocation, so it accepts nothing
 	gone   bool // it ended with the revocation, so it refuses nothing
+	cutOff bool // for a while it could not check keys, and has to show that
 }
 
 // A record is what happened around one revocation.
@@ -53,16 +55,20 @@ type record struct {
 type kind string
 
 const (
-	acceptedRevoked   kind = "a revoked key was accepted"
-	acceptedUnknown   kind = "an unknown key was accepted"
-	refusedWorking    kind = "a working key was refused"
-	wrongAnswer       kind = "an answer that no request should get"
-	noAnswer          kind = "no answer"
-	noRetryAfter      kind = "503 without Retry-After"
-	lateUnavailable   kind = "503 too late"
-	noTraffic         kind = "a replica saw no traffic"
-	unavailableWithin      = 600 * time.Millisecond
-	leastTraffic           = 5 // requests of each sort that each replica must have answered
+	acceptedRevoked kind = "a revoked key was accepted"
+	acceptedUnknown kind = "an unknown key was accepted"
+	refusedWorking  kind = "a working key was refused"
+	wrongAnswer     kind = "an answer that no request should get"
+	noAnswer        kind = "no answer"
+	noRetryAfter    kind = "503 without Retry-After"
+	lateUnavailable kind = "503 too late"
+	noTraffic       kind = "a replica saw no traffic"
+)
+
+const (
+	uncheckedWithin   = 600 * time.Millisecond  // for 503 where a key could not be checked
+	unavailableWithin = 5600 * time.Millisecond // for 503 where what its bearer asked for could not be read
+	leastTraffic      = 5                       // requests of each sort that each replica must have answered
 )
 
 // A violation is a broken promise.
@@ -107,7 +113,11 @@ func checkEvent(r *record, e *event, busy [][]event) (violation, bool) {
 		if seconds, err := strconv.Atoi(e.retryAfter); err != nil || seconds < 1 {
 			return broken(noRetryAfter)
 		}
-		if e.took() > unavailableWithin+slack(e, busy[e.replica]) {
+		within := uncheckedWithin
+		if !e.unchecked {
+			within = unavailableWithin
+		}
+		if e.took() > within+slack(e, busy[e.replica]) {
 			return broken(lateUnavailable)
 		}
 		return violation{}, false
@@ -155,7 +165,8 @@ func slack(e *event, controls []event) time.Duration {
 
 // checkTraffic finds replicas that have not shown what they do, so that a run in which nothing happened proves nothing.
 func checkTraffic(r *record) []violation {
-	accepted, refused, working := make([]int, len(r.replicas)), make([]int, len(r.replicas)), make([]int, len(r.replicas))
+	n := len(r.replicas)
+	accepted, refused, working, unchecked := make([]int, n), make([]int, n), make([]int, n), make([]int, n)
 	for i := range r.events {
 		switch e := &r.events[i]; {
 		case e.bearer == doomed && e.status == http.StatusOK && e.sent < r.confirmed:
@@ -164,6 +175,8 @@ func checkTraffic(r *record) []violation {
 			refused[e.replica]++
 		case e.bearer == kept && e.status == http.StatusOK && e.sent > r.confirmed:
 			working[e.replica]++
+		case e.unchecked:
+			unchecked[e.replica]++
 		}
 	}
 	var found []violation
@@ -179,6 +192,9 @@ func checkTraffic(r *record) []violation {
 		if !s.gone {
 			few(i, refused[i], "refused the revoked key")
 			few(i, working[i], "accepted a working key after the revocation")
+		}
+		if s.cutOff {
+			few(i, unchecked[i], "said that a key could not be checked")
 		}
 	}
 	return found

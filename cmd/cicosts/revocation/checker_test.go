@@ -24,10 +24,20 @@ func good(change ...event) *record {
 	return r
 }
 
+// cutOff is a good record in which the first replica should have answered 503, and did so n times.
+func cutOff(n int) *record {
+	r := good()
+	r.replicas[0].cutOff = true
+	for range n {
+		r.events = append(r.events, event{bearer: kept, status: 503, retryAfter: "1", unchecked: true})
+	}
+	return r
+}
+
 func TestCheck(t *testing.T) {
 	const ms = time.Millisecond
 	unavailable := func(b bearer, sent, took time.Duration) event {
-		return event{replica: 1, bearer: b, sent: sent, received: sent + took, status: 503, retryAfter: "1"}
+		return event{replica: 1, bearer: b, sent: sent, received: sent + took, status: 503, retryAfter: "1", unchecked: true}
 	}
 	control := func(sent, took time.Duration) event {
 		return event{replica: 1, bearer: nobody, sent: sent, received: sent + took, status: 200}
@@ -56,12 +66,16 @@ func TestCheck(t *testing.T) {
 		{"no Retry-After", good(event{bearer: kept, sent: 1, received: 2, status: 503}), []kind{noRetryAfter}},
 		{"Retry-After 0", good(event{bearer: kept, sent: 1, received: 2, status: 503, retryAfter: "0"}), []kind{noRetryAfter}},
 		{"unavailable late", good(unavailable(kept, 0, 601*ms)), []kind{lateUnavailable}},
+		{"data late", good(event{bearer: kept, received: 5600 * ms, status: 503, retryAfter: "1"}), nil},
+		{"data too late", good(event{bearer: kept, received: 5601 * ms, status: 503, retryAfter: "1"}), []kind{lateUnavailable}},
 		{"late on a busy machine", good(unavailable(kept, 0, 700*ms), control(650*ms, 100*ms)), nil},
 		{"later than the machine was busy", good(unavailable(kept, 0, 1000*ms), control(650*ms, 100*ms)), []kind{lateUnavailable}},
 		{"late, and busy at another time", good(unavailable(kept, 0, 700*ms), control(time.Second, 100*ms)), []kind{lateUnavailable}},
 		{"late, and another replica busy", good(unavailable(kept, 0, 700*ms), event{bearer: nobody, sent: 650 * ms, received: 750 * ms, status: 200}), []kind{lateUnavailable}},
 		{"healthz fails", good(event{bearer: nobody, sent: 1, received: 2, status: 500}), []kind{wrongAnswer}},
 		{"nothing happened", &record{replicas: make([]standing, 1)}, []kind{noTraffic, noTraffic, noTraffic}},
+		{"not seen to be cut off", cutOff(0), []kind{noTraffic}},
+		{"seen to be cut off", cutOff(leastTraffic), nil},
 		{"late and gone replicas", &record{replicas: []standing{{late: true, gone: true}}}, nil},
 		{"joined late", &record{replicas: []standing{{late: true}}}, []kind{noTraffic, noTraffic}},
 	} {

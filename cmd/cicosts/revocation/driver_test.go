@@ -9,6 +9,7 @@ package revocation
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -22,12 +23,16 @@ import (
 	"cicosts/models/keytext"
 )
 
+// Each replica has clients that send the next request when they have the last one's answer, each on a connection that it
+// keeps, and a stream of requests that wait for no answer and have a connection each. Without the stream most requests
+// would be sent just after a lookup has ended, and none while one is under way.
 const (
-	patientClients = 3 // of each replica, each on a connection that it keeps
-	hastyClients   = 1 // of each replica, with a new connection for each request
-	pause          = 5 * time.Millisecond
-	controlPause   = 20 * time.Millisecond
-	answerTimeout  = patience
+	clientsPerReplica = 3
+	pause             = 5 * time.Millisecond // between a client's answer and its next request
+	streamPause       = 8 * time.Millisecond
+	streamWaiting     = 100 // requests of a stream that have no answer yet, at most
+	controlPause      = 20 * time.Millisecond
+	answerTimeout     = patience
 )
 
 // A driver sends requests to every replica while a key is revoked, and records what becomes of them.
@@ -75,24 +80,43 @@ func (d *driver) attach(replica int, s standing) {
 	d.rec.replicas = append(d.rec.replicas, s)
 	d.mu.Unlock()
 	addr := d.site.replicas[replica].addr
-	for i := range patientClients + hastyClients {
-		d.clients.Go(func() { d.client(replica, addr, i >= patientClients) })
+	for range clientsPerReplica {
+		d.clients.Go(func() { d.client(replica, addr) })
 	}
+	d.clients.Go(func() { d.stream(replica, addr) })
 	d.clients.Go(func() { d.control(replica, addr) })
 }
 
+// turn says with which key the nth request is.
+func turn(n int) bearer {
+	turns := [...]bearer{doomed, kept, doomed, doomed, kept, doomed, kept, unknown}
+	return turns[n%len(turns)]
+}
+
 // client asks again and again, with one key and another.
-func (d *driver) client(replica int, addr string, hasty bool) {
-	turns := []bearer{doomed, kept, doomed, doomed, kept, doomed, kept, unknown}
+func (d *driver) client(replica int, addr string) {
 	var c *connection
-	for i := 0; d.running(); i++ {
-		c = d.ask(c, replica, addr, turns[i%len(turns)])
-		if hasty {
-			c = c.close()
-		}
+	for n := 0; d.running(); n++ {
+		c = d.ask(c, replica, addr, turn(n))
 		d.sleep(pause)
 	}
 	c.close()
+}
+
+// stream asks without waiting for answers.
+func (d *driver) stream(replica int, addr string) {
+	waiting := make(chan struct{}, streamWaiting)
+	for n := 0; d.running(); n++ {
+		select {
+		case waiting <- struct{}{}:
+			d.clients.Go(func() {
+				d.ask(nil, replica, addr, turn(n)).close()
+				<-waiting
+			})
+		default:
+		}
+		d.sleep(streamPause)
+	}
 }
 
 // control asks what needs neither key nor database.
@@ -171,9 +195,10 @@ func (d *driver) receive(c *connection, e event) *connection {
 		return c.close()
 	}
 	e.status, e.retryAfter = resp.StatusCode, resp.Header.Get("Retry-After")
-	d.record(e)
-	_, err = io.Copy(io.Discard, resp.Body)
+	body, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
+	e.unchecked = e.status == http.StatusServiceUnavailable && bytes.Contains(body, []byte("The API key could not be checked"))
+	d.record(e)
 	if err != nil || resp.Close {
 		return c.close()
 	}

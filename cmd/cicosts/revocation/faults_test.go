@@ -20,7 +20,7 @@ const (
 // A fault is something that goes wrong while a key is revoked.
 type fault struct {
 	name   string
-	rounds int // in the short form; 0: one
+	rounds int // in the short form
 	// site says where the replicas are to run; cluster is there to share.
 	site func(t *testing.T, cluster *storetest.Cluster) *site
 	// round revokes the driver's key while the fault is on. Rounds are counted from 0, to go about it in turns.
@@ -30,7 +30,8 @@ type fault struct {
 var faults = []fault{
 	{"none", 3, twoReplicas, undisturbed},
 	{"replica stopped", 1, twoReplicas, stopped},
-	{"path delayed", moreRounds, secondBehindProxy, delayed},
+	{"path slow", 1, secondBehindProxy, slow},
+	{"answers late", 1, secondBehindProxy, late},
 	{"path cut", moreRounds, secondBehindProxy, severed},
 	{"path reset", 1, secondBehindProxy, resets},
 	{"backends terminated", 1, twoReplicas, terminated},
@@ -67,7 +68,7 @@ func (f *fault) drive(t *testing.T, program string, cluster *storetest.Cluster, 
 	s := f.site(t, cluster)
 	s.program = program
 	s.open(t)
-	for n, begin := 0, time.Now(); n < max(1, f.rounds) || *long && time.Since(begin) < longCase; n++ {
+	for n, begin := 0, time.Now(); n < f.rounds || *long && time.Since(begin) < longCase; n++ {
 		d := s.drive(t)
 		f.round(d, n)
 		if !well(d) {
@@ -121,19 +122,31 @@ func stopped(d *driver, n int) {
 	r.signal(d.t, syscall.SIGCONT)
 }
 
-// delayed makes a replica's path to the database too slow to check keys in time, or just slow.
-func delayed(d *driver, n int) {
-	d.site.proxy.slow([]time.Duration{300 * time.Millisecond, 50 * time.Millisecond}[n%2])
+// slow makes a replica's path to the database too slow to check keys in time, though not to show pages.
+func slow(d *driver, n int) {
+	d.change(1, standing{cutOff: true})
+	d.site.proxy.slow(300*time.Millisecond, 300*time.Millisecond)
+	defer d.site.proxy.slow(0, 0)
 	d.awaitAnswers()
 	d.revoke(inTurn(n, 0)...)
 	d.awaitAnswers()
-	d.site.proxy.slow(0)
+}
+
+// late has answers of the database arrive long after it has given them, so that whoever uses one that was given before the
+// confirmation for a request that came after it is found out.
+func late(d *driver, n int) {
+	d.site.proxy.slow(0, 120*time.Millisecond)
+	defer d.site.proxy.slow(0, 0)
+	d.awaitAnswers()
+	d.revoke(inTurn(n, 0)...)
+	d.awaitAnswers()
 }
 
 // severed cuts a replica's path before the revocation on another one, or a moment after a revocation on it has begun.
 func severed(d *driver, n int) {
 	defer d.site.proxy.restore()
 	if n%2 == 0 {
+		d.change(1, standing{cutOff: true})
 		d.site.proxy.cut()
 		d.awaitAnswers()
 		d.revoke(inTurn(n/2, 0)...)
@@ -201,6 +214,9 @@ func restarted(d *driver, n int) {
 	wait := d.revoking(inTurn(n/2, 0)...)
 	if n%2 == 0 {
 		wait()
+	}
+	for i := range d.site.replicas {
+		d.change(i, standing{cutOff: true})
 	}
 	d.site.cluster.Stop(d.t)
 	d.awaitAnswers()

@@ -15,10 +15,11 @@ type proxy struct {
 	listener net.Listener
 	socket   string // the server's
 
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
-	delay time.Duration // of everything that passes, in each direction
-	open  chan struct{} // closed while anything passes
+	mu      sync.Mutex // guards what follows
+	conns   map[net.Conn]struct{}
+	there   time.Duration // the delay of what the replica says
+	back    time.Duration // the delay of what the server says
+	passing chan struct{} // closed while anything passes
 }
 
 // newProxy starts a proxy before the server of a database and returns it and the database's URL through it.
@@ -34,9 +35,9 @@ func newProxy(t *testing.T, database string) (*proxy, string) {
 	}
 	p := &proxy{
 		listener: listener, socket: filepath.Join(u.Query().Get("host"), ".s.PGSQL.5432"),
-		conns: map[net.Conn]struct{}{}, open: make(chan struct{}),
+		conns: map[net.Conn]struct{}{}, passing: make(chan struct{}),
 	}
-	close(p.open)
+	close(p.passing)
 	go p.accept()
 	t.Cleanup(func() {
 		listener.Close()
@@ -61,13 +62,13 @@ func (p *proxy) accept() {
 		p.mu.Lock()
 		p.conns[client], p.conns[server] = struct{}{}, struct{}{}
 		p.mu.Unlock()
-		go p.forward(client, server)
-		go p.forward(server, client)
+		go p.forward(client, server, &p.there)
+		go p.forward(server, client, &p.back)
 	}
 }
 
 // forward passes what one side says on to the other until either has gone.
-func (p *proxy) forward(from, to net.Conn) {
+func (p *proxy) forward(from, to net.Conn, delay *time.Duration) {
 	defer p.forget(from, to)
 	buffer := make([]byte, 64<<10)
 	for {
@@ -76,10 +77,10 @@ func (p *proxy) forward(from, to net.Conn) {
 			return
 		}
 		p.mu.Lock()
-		delay, open := p.delay, p.open
+		wait, passing := *delay, p.passing
 		p.mu.Unlock()
-		time.Sleep(delay)
-		<-open
+		time.Sleep(wait)
+		<-passing
 		if _, err := to.Write(buffer[:n]); err != nil {
 			return
 		}
@@ -95,18 +96,18 @@ func (p *proxy) forget(conns ...net.Conn) {
 	}
 }
 
-// slow delays everything from now on.
-func (p *proxy) slow(delay time.Duration) {
+// slow delays what passes from now on.
+func (p *proxy) slow(there, back time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.delay = delay
+	p.there, p.back = there, back
 }
 
 // cut lets nothing pass until restore, and tells nobody.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.open = make(chan struct{})
+	p.passing = make(chan struct{})
 }
 
 // restore lets pass what cut held back.
@@ -114,9 +115,9 @@ func (p *proxy) restore() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
-	case <-p.open:
+	case <-p.passing:
 	default:
-		close(p.open)
+		close(p.passing)
 	}
 }
 
