@@ -12,9 +12,10 @@ import (
 	"cicosts/models/store/storetest"
 )
 
-// behindPgBouncer has both replicas reach the database through PgBouncer, which gives each transaction another connection.
+// behindPgBouncer has both replicas, which migrate the database first, reach it through PgBouncer, which gives each
+// transaction another connection.
 func behindPgBouncer(t *testing.T, cluster *storetest.Cluster) *site {
-	return &site{database: pgbouncer(t, cluster.Postgres(t)), cluster: cluster}
+	return &site{database: pgbouncer(t, cluster.Empty(t)), cluster: cluster}
 }
 
 // pgbouncer starts PgBouncer in transaction mode before the server of a database and returns the database's URL through it.
