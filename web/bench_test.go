@@ -1,7 +1,9 @@
 package web
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +16,7 @@ import (
 	"cicosts/models"
 	"cicosts/models/keyring"
 	"cicosts/models/keytext"
+	"cicosts/models/revocation"
 	"cicosts/models/store"
 	"cicosts/models/store/storetest"
 )
@@ -80,17 +83,25 @@ func newListBench(b *testing.B, st *store.Store, keys int) *listBench {
 			}
 		})
 	}
+	l.handler = newWhole(b, st, discard{})
+	l.cookie = signedInCookie(b, st, owner)
+	return l
+}
+
+// newWhole is all that the program serves.
+func newWhole(b *testing.B, st *store.Store, uses Recorder) http.Handler {
+	log := slog.New(slog.NewJSONHandler(io.Discard, nil))
+	revoker := revocation.New(revocation.Config{Store: st, Log: log})
+	b.Cleanup(func() { revoker.Close(context.Background()) })
 	handler, err := New(Config{
-		Store: st, Keys: keyring.New(keyring.Config{Source: st, Hashers: []*keytext.Hasher{storetest.Hasher}}),
-		Uses: discard{}, Hasher: storetest.Hasher, SecretID: storetest.Secret, CookieKeys: [][]byte{make([]byte, 32), make([]byte, 32)},
-		BaseURL: "http://bench", Log: slog.New(slog.DiscardHandler),
+		Store: st, Revoker: revoker, Keys: keyring.New(keyring.Config{Source: st, Hashers: []*keytext.Hasher{storetest.Hasher}}),
+		Uses: uses, Hasher: storetest.Hasher, SecretID: storetest.Secret, CookieKeys: [][]byte{make([]byte, 32), make([]byte, 32)},
+		BaseURL: "http://bench", Log: log,
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	l.handler = handler
-	l.cookie = signedInCookie(b, st, owner)
-	return l
+	return handler
 }
 
 type discard struct{}

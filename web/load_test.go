@@ -3,8 +3,10 @@ package web
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -15,6 +17,7 @@ import (
 // way is one way to serve a request, and what it came to over all its turns.
 type way struct {
 	name, addr string
+	path       string   // "" is /v1/answer
 	keys       []string // presented in turn, each connection beginning with another one
 	status     int      // the answer counted; 0: 200
 
@@ -81,13 +84,10 @@ func (w *way) hammer(first int, until time.Time) (took []time.Duration, others i
 	if err := conn.SetDeadline(until.Add(10 * time.Second)); err != nil {
 		return nil, 0, err
 	}
+	path, want := cmp.Or(w.path, "/v1/answer"), cmp.Or(w.status, http.StatusOK)
 	var requests [][]byte
 	for _, key := range w.keys {
-		requests = append(requests, []byte("GET /v1/answer HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer "+key+"\r\n\r\n"))
-	}
-	want := w.status
-	if want == 0 {
-		want = 200
+		requests = append(requests, []byte("GET "+path+" HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer "+key+"\r\n\r\n"))
 	}
 	took = make([]time.Duration, 0, 1024)
 	answers := bufio.NewReader(conn)
