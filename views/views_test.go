@@ -85,11 +85,14 @@ func states() map[string]struct {
 	dialog, unique := reveal, reveal
 	dialog.Dialog, unique.NameTwice, unique.Expires = true, false, Moment{}
 	return map[string]state{
-		"list, nothing yet":     {list(func(p *KeyListPage) { p.NothingYet = true }), []string{"No API keys yet", "Generate API Key", "!<table", "!type=\"search\""}},
-		"list, nothing to do":   {list(func(p *KeyListPage) { p.NothingYet, p.CanManage = true, false }), []string{"An owner or admin", "!Generate API Key"}},
-		"list, nothing found":   {list(func(p *KeyListPage) { p.AnyStatusURL = "/x?status=all" }), []string{"No keys match", `href="/x?status=all"`}},
-		"list, nothing at all":  {list(func(*KeyListPage) {}), []string{"No keys match", "!any status"}},
-		"list":                  {list(func(p *KeyListPage) { p.Keys = []KeyRow{used, fresh, revoked} }), []string{"3 keys", "all permissions", `data-key-id="key_3" data-status="revoked"`, `aria-label="Revoke Grafana"`, "4 requests in the last 30 days", "!rel=\"next\""}},
+		"list, nothing yet":    {list(func(p *KeyListPage) { p.NothingYet = true }), []string{"No API keys yet", "Generate API Key", "!<table", "!type=\"search\""}},
+		"list, nothing to do":  {list(func(p *KeyListPage) { p.NothingYet, p.CanManage = true, false }), []string{"An owner or admin", "!Generate API Key"}},
+		"list, nothing found":  {list(func(p *KeyListPage) { p.AnyStatusURL = "/x?status=all" }), []string{"No keys match", `href="/x?status=all"`}},
+		"list, nothing at all": {list(func(*KeyListPage) {}), []string{"No keys match", "!any status"}},
+		"list":                 {list(func(p *KeyListPage) { p.Keys = []KeyRow{used, fresh, revoked} }), []string{"3 keys", "all permissions", `data-key-id="key_3" data-status="revoked"`, `aria-label="Revoke Grafana"`, "4 requests in the last 30 days", "!rel=\"next\""}},
+		"list, a failover": {list(func(p *KeyListPage) {
+			p.Failovers = []Failover{{ID: "fail_1", From: Exact(now), To: Exact(now.Add(time.Minute))}}
+		}), []string{"Revocations may have been lost", "done between <time", "</time> and <time", "</time>. Keys", `action="/settings/api/failovers/fail_1/looked-at"`}},
 		"list, a middle page":   {list(func(p *KeyListPage) { p.Keys, p.MoreURL, p.NewestURL = []KeyRow{used}, "/m", "/n" }), []string{"1 key on this page", `href="/m" rel="next"`, `href="/n"`}},
 		"generate":              {withForm(func(*KeyForm) {}), []string{"Advanced Options", "!aria-describedby=\"\"", "!aria-invalid", "!hx-post", "<main"}},
 		"generate, dialog":      {withForm(func(p *KeyForm) { p.Dialog = true }), []string{`hx-post="/settings/api/keys"`, "!<main"}},
