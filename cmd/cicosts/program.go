@@ -52,6 +52,7 @@ var commands = []command{
 	{"import", "FILE --account NAME", 1, "imports a GitHub billing usage report; - reads standard input", importCommand},
 	{"migrate up", "", 0, "brings the database's schema up to date", migrateUp},
 	{"migrate status", "", 0, "lists the migrations and when each was applied", migrateStatus},
+	{"doctor", "", 0, "checks what the promises rest on and says what to change; changes nothing", doctor},
 	{"version", "", 0, "prints the version", version},
 }
 
@@ -62,7 +63,7 @@ func execute(ctx context.Context, p program) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(p.err, "cicosts: %s\n", strings.Join(strings.Fields(err.Error()), " "))
+	fmt.Fprintf(p.err, "cicosts: %s\n", oneLine(err.Error()))
 	if _, ok := errors.AsType[usageError](err); ok {
 		return 2
 	}

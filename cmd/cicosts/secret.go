@@ -60,6 +60,8 @@ func parseSecrets(text string) ([]secret, error) {
 	return list, nil
 }
 
+var errNoSecret = errors.New("CICOSTS_SECRET is not set; with PostgreSQL it is required, the same on every replica (make one with: openssl rand -base64 32)")
+
 // openDatabase opens and migrates the database and finds the secrets that it works with, newest first.
 func (c *call) openDatabase(ctx context.Context) (*store.Store, []secret, error) {
 	st, err := store.Open(ctx, store.Config{URL: c.settings.databaseURL})
@@ -81,11 +83,15 @@ func (c *call) prepare(ctx context.Context, st *store.Store) ([]secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	var fingerprints []string
+	return secrets, st.UseSecrets(ctx, fingerprints(secrets))
+}
+
+func fingerprints(secrets []secret) []string {
+	var list []string
 	for _, s := range secrets {
-		fingerprints = append(fingerprints, s.fingerprint())
+		list = append(list, s.fingerprint())
 	}
-	return secrets, st.UseSecrets(ctx, fingerprints)
+	return list
 }
 
 // findSecrets reads the secrets from where the settings say. With SQLite and none set they live in a file beside the
@@ -99,7 +105,7 @@ func (c *call) findSecrets(ctx context.Context, st *store.Store) ([]secret, erro
 	}
 	path, ok := store.SQLitePath(c.settings.databaseURL)
 	if !ok {
-		return nil, errors.New("CICOSTS_SECRET is not set; with PostgreSQL it is required, the same on every replica (make one with: openssl rand -base64 32)")
+		return nil, errNoSecret
 	}
 	file := filepath.Join(filepath.Dir(path), secretFileName)
 	secrets, err := readSecrets(file)

@@ -65,6 +65,7 @@ func serve(ctx context.Context, c *call) error {
 	if metricsServer.Addr != "" {
 		log.Info("metrics listening", "addr", metricsServer.Addr)
 	}
+	logChecks(ctx, log, st, secrets)
 	if err := c.printSetupLink(ctx, st, baseURL); err != nil {
 		log.Error("making a setup link", "error", err)
 	}

@@ -62,7 +62,7 @@ func openPostgres(ctx context.Context, cfg Config) (_ *Store, err error) {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
 	s.read = s.write
-	if err := s.checkServer(ctx); err != nil {
+	if err := s.checkServer(ctx); err != nil && !cfg.Inspect {
 		return nil, fmt.Errorf("opening the database %s: %w", s.location, err)
 	}
 	s.inBackground(s.watch.run)
@@ -149,27 +149,6 @@ func (s *Store) newPool(cfg *pgxpool.Config, size int32) *pgxpool.Pool {
 func refuseStandby(ctx context.Context, conn *pgconn.PgConn) error {
 	if err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn); err != nil {
 		return fmt.Errorf("the server is a standby (in recovery) or read-only, so it may miss revocations; name the primary: %w", err)
-	}
-	return nil
-}
-
-// checkServer refuses a server on which a confirmed revocation could be forgotten or not seen.
-func (s *Store) checkServer(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	var server struct {
-		Version  int
-		SyncMode string
-	}
-	err := s.read.WithContext(ctx).Raw(`SELECT current_setting('server_version_num')::int AS version,
-		current_setting('synchronous_commit') AS sync_mode`).Scan(&server).Error
-	switch {
-	case err != nil:
-		return err
-	case server.Version < oldestPostgres:
-		return fmt.Errorf("PostgreSQL %d is too old, want 15 or newer", server.Version/10000)
-	case server.SyncMode == "off":
-		return errors.New("synchronous_commit is off, so a confirmed revocation could be lost; set it to on")
 	}
 	return nil
 }

@@ -30,9 +30,7 @@ func (s *Store) UseSecrets(ctx context.Context, given []string) error {
 		if err := s.lockName(tx, secretsLock); err != nil {
 			return err
 		}
-		var inUse []string
-		err := tx.Raw(`SELECT id FROM secrets s WHERE EXISTS (SELECT 1 FROM api_keys k WHERE k.secret_id = s.id AND k.revoked_at = 0)
-			OR s.first_used_at = (SELECT max(first_used_at) FROM secrets)`).Scan(&inUse).Error
+		inUse, err := secretsInUse(tx)
 		if err != nil {
 			return err
 		}

@@ -30,7 +30,11 @@ const (
 )
 
 func openSQLite(ctx context.Context, path string, cfg Config) (_ *Store, err error) {
-	if err := createPrivately(path); err != nil {
+	if cfg.Inspect {
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("there is no database %s yet; serve or migrate up makes it", path)
+		}
+	} else if err := createPrivately(path); err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
 	s := &Store{dialect: sqlite, now: cfg.Now, location: path, effects: make(turns, sqliteEffects), reports: make(turns, sqliteReports)}
@@ -53,8 +57,10 @@ func openSQLite(ctx context.Context, path string, cfg Config) (_ *Store, err err
 	if err != nil {
 		return nil, fmt.Errorf("opening the database %s: %w", path, err)
 	}
-	if err := useWAL(ctx, writer); err != nil {
-		return nil, fmt.Errorf("opening the database %s: %w", path, err)
+	if !cfg.Inspect {
+		if err := useWAL(ctx, writer); err != nil {
+			return nil, fmt.Errorf("opening the database %s: %w", path, err)
+		}
 	}
 	reader, err := open(sqliteReaders)
 	if err != nil {

@@ -55,6 +55,9 @@ type Config struct {
 	URL string
 	// Now is the clock for what is written; nil means time.Now.
 	Now func() time.Time
+	// Inspect opens a database as it is, for Checks: an SQLite file is not made, and a server whose settings are refused
+	// otherwise is opened.
+	Inspect bool
 }
 
 // CheckURL reports whether url is of a form that Open accepts, without opening anything.
