@@ -48,7 +48,14 @@ type record struct {
 	// confirmed is when the first byte of the answer that confirms it arrived. The server began to send that a little
 	// earlier; no client can know when.
 	confirmed time.Duration
-	events    []event
+	// lost is from when on the revocation may be lost, because a server takes over that may lack it; 0: never.
+	lost   time.Duration
+	events []event
+}
+
+// refuses reports whether a request with the revoked key must not be accepted.
+func (r *record) refuses(e *event) bool {
+	return e.sent > r.confirmed && (r.lost == 0 || e.received < r.lost)
 }
 
 // A kind of violation.
@@ -127,7 +134,7 @@ func checkEvent(r *record, e *event, busy [][]event) (violation, bool) {
 		return broken(wrongAnswer)
 	case accepted && e.bearer == unknown:
 		return broken(acceptedUnknown)
-	case accepted && e.bearer == doomed && e.sent > r.confirmed:
+	case accepted && e.bearer == doomed && r.refuses(e):
 		return broken(acceptedRevoked)
 	case refused && (e.bearer == kept || e.bearer == doomed && e.received < r.asked):
 		return broken(refusedWorking)
@@ -150,10 +157,10 @@ func controls(r *record) [][]event {
 }
 
 // slack is how much longer an answer may take because the machine is busy, not because the program is slow: a request that
-// needs no database and no key took this long on the same replica at the same time. Each way that an answer takes through
-// the processors can be held up as long: into the program, out of its timer, and back to the client.
+// needs no database and no key took this long on the same replica at about the same time. Each way that an answer takes
+// through the processors can be held up as long: to the program, into it, out of its timer, and back to the client.
 func slack(e *event, controls []event) time.Duration {
-	const ways, around = 3, 50 * time.Millisecond
+	const ways, around = 4, time.Second
 	var slowest time.Duration
 	for i := range controls {
 		if c := &controls[i]; c.sent <= e.received+around && c.received >= e.sent-around {

@@ -44,6 +44,11 @@ func TestCheck(t *testing.T) {
 	}
 	breaking := good(event{replica: 1, bearer: kept, failure: "reset"})
 	breaking.replicas[1].breaks = true
+	losing := good(
+		event{bearer: doomed, sent: 200 * ms, received: 299 * ms, status: 200},
+		event{bearer: doomed, sent: 200 * ms, received: 301 * ms, status: 200},
+	)
+	losing.lost = 300 * ms
 	for _, tt := range []struct {
 		name string
 		rec  *record
@@ -53,6 +58,7 @@ func TestCheck(t *testing.T) {
 		{"accepted after", good(event{bearer: doomed, sent: 110*ms + 1, received: 112 * ms, status: 200}), []kind{acceptedRevoked}},
 		{"accepted long after", good(event{replica: 1, bearer: doomed, sent: time.Hour, received: time.Hour + 1, status: 200}), []kind{acceptedRevoked}},
 		{"sent before, answered after", good(event{bearer: doomed, sent: 110 * ms, received: time.Second, status: 200}), nil},
+		{"accepted before and after a loss", losing, []kind{acceptedRevoked}},
 		{"refused while asked for", good(event{bearer: doomed, sent: 90 * ms, received: 101 * ms, status: 401}), nil},
 		{"refused before asked for", good(event{bearer: doomed, sent: 90 * ms, received: 99 * ms, status: 401}), []kind{refusedWorking}},
 		{"forbidden after", good(event{bearer: doomed, sent: 200 * ms, received: 201 * ms, status: 403}), []kind{wrongAnswer}},
@@ -69,8 +75,8 @@ func TestCheck(t *testing.T) {
 		{"data late", good(event{bearer: kept, received: 5600 * ms, status: 503, retryAfter: "1"}), nil},
 		{"data too late", good(event{bearer: kept, received: 5601 * ms, status: 503, retryAfter: "1"}), []kind{lateUnavailable}},
 		{"late on a busy machine", good(unavailable(kept, 0, 700*ms), control(650*ms, 100*ms)), nil},
-		{"later than the machine was busy", good(unavailable(kept, 0, 1000*ms), control(650*ms, 100*ms)), []kind{lateUnavailable}},
-		{"late, and busy at another time", good(unavailable(kept, 0, 700*ms), control(time.Second, 100*ms)), []kind{lateUnavailable}},
+		{"later than the machine was busy", good(unavailable(kept, 0, 1001*ms), control(650*ms, 100*ms)), []kind{lateUnavailable}},
+		{"late, and busy at another time", good(unavailable(kept, 0, 700*ms), control(2*time.Second, 100*ms)), []kind{lateUnavailable}},
 		{"late, and another replica busy", good(unavailable(kept, 0, 700*ms), event{bearer: nobody, sent: 650 * ms, received: 750 * ms, status: 200}), []kind{lateUnavailable}},
 		{"healthz fails", good(event{bearer: nobody, sent: 1, received: 2, status: 500}), []kind{wrongAnswer}},
 		{"nothing happened", &record{replicas: make([]standing, 1)}, []kind{noTraffic, noTraffic, noTraffic}},

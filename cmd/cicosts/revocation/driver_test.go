@@ -209,7 +209,7 @@ func (d *driver) record(e event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.rec.events = append(d.rec.events, e)
-	if e.bearer == doomed && e.status == http.StatusOK && e.sent > d.rec.confirmed {
+	if e.bearer == doomed && e.status == http.StatusOK && d.rec.refuses(&e) {
 		d.bad.Store(true)
 	}
 }
@@ -302,12 +302,18 @@ func (d *driver) settle() []violation {
 // awaitAnswers waits until each replica that is there has answered some requests with the key that are sent from now on.
 func (d *driver) awaitAnswers() {
 	d.t.Helper()
-	const some = 4
 	from := d.now()
-	d.await("every replica answers", func(r *record) bool {
+	d.awaitEach("every replica answers", func(e *event) bool { return e.bearer == doomed && e.status != 0 && e.sent > from })
+}
+
+// awaitEach waits until each replica that is there has some events of a sort.
+func (d *driver) awaitEach(what string, counts func(*event) bool) {
+	d.t.Helper()
+	const some = 4
+	d.await(what, func(r *record) bool {
 		n := make([]int, len(r.replicas))
 		for i := range r.events {
-			if e := &r.events[i]; e.bearer == doomed && e.status != 0 && e.sent > from {
+			if e := &r.events[i]; counts(e) {
 				n[e.replica]++
 			}
 		}

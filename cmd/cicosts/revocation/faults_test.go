@@ -40,6 +40,8 @@ var faults = []fault{
 	{"database restarted", moreRounds, onOwnServer, restarted},
 	{"replica killed", moreRounds, twoReplicas, killed},
 	{"replica killed on SQLite", 1, onSQLite, killed},
+	{"standby promoted, synchronous", 1, synchronous, promoted},
+	{"standby promoted, asynchronous", 1, withFailover, lost},
 }
 
 // TestFaults revokes keys on real replicas under load while things go wrong.
@@ -65,17 +67,21 @@ func TestFaults(t *testing.T) {
 // drive goes through the rounds of a fault for as long as they are well.
 func (f *fault) drive(t *testing.T, program string, cluster *storetest.Cluster, well func(*driver) bool) {
 	t.Helper()
-	s := f.site(t, cluster)
-	s.program = program
-	s.open(t)
+	var s *site
+	var sum summary
 	for n, begin := 0, time.Now(); n < f.rounds || *long && time.Since(begin) < longCase; n++ {
+		if s == nil || s.standby != nil { // which takes over but once
+			s = f.site(t, cluster)
+			s.program, s.sum = program, &sum
+			s.open(t)
+		}
 		d := s.drive(t)
 		f.round(d, n)
 		if !well(d) {
 			break
 		}
 	}
-	t.Log(&s.sum)
+	t.Log(&sum)
 }
 
 func twoReplicas(t *testing.T, cluster *storetest.Cluster) *site {

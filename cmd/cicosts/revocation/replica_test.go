@@ -22,7 +22,7 @@ const (
 	moduleRoot = "../../.."
 	testSecret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
-	patience = 30 * time.Second // for what happens by itself, on a machine however busy
+	patience = time.Minute // for what happens by itself, on a machine however busy
 )
 
 // build builds the program, with the files of the overlay in the place of its own, and returns its path.
@@ -190,13 +190,16 @@ func (r *replica) unusual() []byte {
 	if err != nil {
 		return []byte(err.Error())
 	}
-	var lines [][]byte
+	var failed, other [][]byte
 	for line := range bytes.Lines(out) {
-		if !bytes.Contains(line, []byte(`"msg":"request"`)) {
-			lines = append(lines, line)
+		switch {
+		case bytes.Contains(line, []byte(`"msg":"request failed"`)):
+			failed = append(failed, line)
+		case !bytes.Contains(line, []byte(`"msg":"request"`)):
+			other = append(other, line)
 		}
 	}
-	return bytes.Join(lines[max(0, len(lines)-20):], nil)
+	return bytes.Join(append(other[max(0, len(other)-10):], failed[max(0, len(failed)-3):]...), nil)
 }
 
 // waitFor polls until nothing is wrong any more.

@@ -22,12 +22,13 @@ type site struct {
 	database string             // its URL, for commands
 	cluster  *storetest.Cluster // where it is; nil for SQLite
 	paths    []string           // URLs by which each replica reaches it; none: two replicas reach it directly
+	standby  *storetest.Cluster // of cluster, or nil
 	proxy    *proxy             // on the path of the second replica, or nil
 	env      []string           // more environment for the replicas
 	replicas []*replica
 	admin    *admin
 	kept     string // the key's text
-	sum      summary
+	sum      *summary
 }
 
 // open starts the replicas.
@@ -133,16 +134,25 @@ func (a *admin) generate(t *testing.T, r *replica) (text, id string) {
 // find returns what a pattern finds first on a page.
 func (a *admin) find(t *testing.T, r *replica, path string, pattern *regexp.Regexp) string {
 	t.Helper()
+	body := a.page(t, r, path)
+	m := pattern.FindStringSubmatch(body)
+	if m == nil {
+		t.Fatalf("%s has no %v: %s", path, pattern, body)
+	}
+	return m[1]
+}
+
+func (a *admin) page(t *testing.T, r *replica, path string) string {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.addr+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	status, body := a.do(t, req)
-	m := pattern.FindStringSubmatch(body)
-	if status != http.StatusOK || m == nil {
+	if status != http.StatusOK {
 		t.Fatalf("%s: %d %s", path, status, body)
 	}
-	return m[1]
+	return body
 }
 
 // A way asks once for the revocation of the driver's key, and returns when the first byte of the answer arrived and
