@@ -40,10 +40,6 @@ var mutants = []mutant{
 		"200 on error", "failopen.go", "models/keyring/keyring.go",
 		"func (k *Keyring) Verify(", "func (k *Keyring) verify(", secondBehindProxy, slow,
 	},
-	{
-		"lookups under way joined", "joined.go", "models/store/lookup.go",
-		"func (s *Store) KeysByHash(", "func (s *Store) keysByHash(", secondBehindProxy, late,
-	},
 }
 
 // mutantRounds is how often a mutant may get away.
