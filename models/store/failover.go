@@ -21,7 +21,7 @@ import (
 const (
 	watchEvery   = time.Second
 	watchTimeout = time.Second
-	findTimeout  = 5 * time.Second // at start
+	findTimeout  = 15 * time.Second // at start, where servers are slow rather than away
 )
 
 // history is the line of changes that a server continues: the cluster's system identifier and the timeline, which goes up
