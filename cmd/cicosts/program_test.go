@@ -82,7 +82,7 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"sevre"}, 2, []string{`unknown command "sevre"`, "want one of: serve, "}},
 		{[]string{"user"}, 2, []string{`unknown command "user"`, "user add"}},
 		{[]string{"user", "remove", "x"}, 2, []string{`unknown command "user remove"`}},
-		{[]string{"doctor"}, 2, []string{`unknown command "doctor"`}},
+		{[]string{"heal"}, 2, []string{`unknown command "heal"`}},
 		{[]string{"serve", "now"}, 2, []string{`unexpected argument "now"`, "cicosts serve"}},
 		{[]string{"version", "--email", "a@b"}, 2, []string{"version takes no flag --email"}},
 		{[]string{"serve", "--password-stdin"}, 2, []string{"serve takes no flag --password-stdin"}},
