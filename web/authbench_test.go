@@ -218,7 +218,7 @@ func serveBench(b *testing.B, st *store.Store, uses Recorder, keys Verifier) str
 	e.HTTPErrorHandler = s.handleError
 	e.IPExtractor = clientAddress(nil)
 	e.Use(s.observe, s.protect)
-	middleware := []echo.MiddlewareFunc{bound}
+	middleware := []echo.MiddlewareFunc{bound(requestTimeout)}
 	if keys != nil {
 		middleware = append(middleware, s.authenticate("GET /v1/answer", models.CostsRead))
 	}

@@ -83,7 +83,11 @@ func TestFrozenDatabase(t *testing.T) {
 		a, _ := b.trySend("GET", "/settings/api", "")
 		page <- a
 	}()
+	asked := time.Now()
 	s.authorize("GET", "/v1/key", "Bearer "+secret.Reveal()).want(http.StatusServiceUnavailable)
+	if took := time.Since(asked); took > requestTimeout/2 { // 0.55 s and what a busy machine adds
+		t.Errorf("GET /v1/key was answered after %v", took)
+	}
 	if a := <-page; a == nil || a.status != http.StatusServiceUnavailable {
 		t.Errorf("the list: %+v", a)
 	}

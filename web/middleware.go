@@ -102,16 +102,18 @@ func (s *server) protect(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // requestTimeout is how long a request may wait for the database in all, in pages and endpoints. Checking a key has a
-// shorter time of its own.
+// shorter time of its own, and so has GET /v1/key.
 const requestTimeout = 5 * time.Second
 
 // bound sees to it that a database that has frozen freezes no request.
-func bound(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		ctx, cancel := context.WithTimeout(c.Request().Context(), requestTimeout)
-		defer cancel()
-		c.SetRequest(c.Request().WithContext(ctx))
-		return next(c)
+func bound(timeout time.Duration) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			ctx, cancel := context.WithTimeout(c.Request().Context(), timeout)
+			defer cancel()
+			c.SetRequest(c.Request().WithContext(ctx))
+			return next(c)
+		}
 	}
 }
 

@@ -13,8 +13,9 @@ import (
 
 const unavailableBody = `{"code": "unavailable", "message": "The API key could not be checked. Try again in a moment."}`
 
-// impatient is a keyring as the program has it.
+// impatient has the time limits of the program.
 func impatient(c *Config) {
+	c.CheckTimeout = 0
 	c.Keys = keyring.New(keyring.Config{Source: c.Store.(keyring.Source), Hashers: []*keytext.Hasher{storetest.Hasher}})
 }
 

@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -85,14 +86,15 @@ func (a keyAccess) String() string {
 type apiRoute struct {
 	method, path string
 	access       keyAccess
+	timeout      time.Duration
 	handle       echo.HandlerFunc
 }
 
-func apiRoutes(a *v1.API) []apiRoute {
+func apiRoutes(a *v1.API, checkTimeout time.Duration) []apiRoute {
 	return []apiRoute{
-		{http.MethodGet, "/v1/key", anyKey, a.Key},
-		{http.MethodDelete, "/v1/key", anyKey, a.DeleteKey},
-		{http.MethodGet, "/v1/costs", needs(models.CostsRead), a.Costs},
+		{http.MethodGet, "/v1/key", anyKey, checkTimeout, a.Key},
+		{http.MethodDelete, "/v1/key", anyKey, requestTimeout, a.DeleteKey},
+		{http.MethodGet, "/v1/costs", needs(models.CostsRead), requestTimeout, a.Costs},
 	}
 }
 
@@ -104,7 +106,7 @@ func (s *server) addPages(e *echo.Echo) {
 		if r.access == closed {
 			panic(fmt.Sprintf("%s %s says not who may open it", r.method, r.path))
 		}
-		e.Add(r.method, r.path, r.handle, bound, s.sameSite, parseForm, s.identify, s.admit(r.access))
+		e.Add(r.method, r.path, r.handle, bound(requestTimeout), s.sameSite, parseForm, s.identify, s.admit(r.access))
 	}
 }
 
@@ -113,6 +115,6 @@ func (s *server) addAPI(e *echo.Echo, routes []apiRoute) {
 		if !r.access.open {
 			panic(fmt.Sprintf("%s %s says not which keys may call it", r.method, r.path))
 		}
-		e.Add(r.method, r.path, r.handle, bound, s.authenticate(r.method+" "+r.path, r.access.permission))
+		e.Add(r.method, r.path, r.handle, bound(r.timeout), s.authenticate(r.method+" "+r.path, r.access.permission))
 	}
 }

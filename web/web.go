@@ -38,6 +38,9 @@ type Config struct {
 	CookieKeys [][]byte
 	// BaseURL is the public address, without a slash at the end. With https cookies are Secure.
 	BaseURL string
+	// CheckTimeout is how long GET /v1/key, by which clients find out whether their key works, may take in all: 550 ms, so
+	// that it is answered 503 as soon as what cannot be checked is.
+	CheckTimeout time.Duration
 	// TrustedProxies may say in X-Forwarded-For who the client is. Nobody else is believed.
 	TrustedProxies []netip.Prefix
 	// Metrics is told of every request; nil means nobody is.
@@ -89,6 +92,9 @@ func newServer(cfg Config) (*server, *echo.Echo, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
+	if cfg.CheckTimeout == 0 {
+		cfg.CheckTimeout = 550 * time.Millisecond
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -99,7 +105,7 @@ func newServer(cfg Config) (*server, *echo.Echo, error) {
 	e.IPExtractor = clientAddress(cfg.TrustedProxies)
 	e.Use(s.observe, s.protect)
 	s.addPages(e)
-	s.addAPI(e, apiRoutes(v1.New(s.Store, s.Revoker, s.Now)))
+	s.addAPI(e, apiRoutes(v1.New(s.Store, s.Revoker, s.Now), s.CheckTimeout))
 	e.GET(static.Prefix+"*", func(c echo.Context) error {
 		static.ServeHTTP(c.Response(), c.Request())
 		return nil
