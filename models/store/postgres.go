@@ -119,7 +119,13 @@ func (s *Store) closeServers() error {
 type pages struct{ s *Store }
 
 func (p pages) Connect(ctx context.Context) (driver.Conn, error) {
-	return p.s.pools.Load().connector.Connect(ctx)
+	for {
+		now := p.s.pools.Load()
+		conn, err := now.connector.Connect(ctx)
+		if err == nil || ctx.Err() != nil || now == p.s.pools.Load() {
+			return conn, err
+		} // else the pool was closed while we waited for it, because the primary is another
+	}
 }
 
 func (p pages) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
