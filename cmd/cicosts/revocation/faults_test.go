@@ -167,7 +167,7 @@ func severed(d *driver, n int) {
 	wait()
 }
 
-// resets breaks every connection of a replica to the database, again and again.
+// resets breaks every connection of a replica to the database, again and again, and less and less often.
 func resets(d *driver, n int) {
 	defer again(20*time.Millisecond, d.site.proxy.reset)()
 	d.awaitAnswers()
@@ -175,7 +175,8 @@ func resets(d *driver, n int) {
 	d.awaitAnswers()
 }
 
-// terminated ends every connection of every replica at the server, again and again.
+// terminated ends every connection of every replica at the server, again and again, and less and less often: on a busy
+// machine a revocation may need longer than the first pause.
 func terminated(d *driver, n int) {
 	db := storetest.DB(d.t, d.site.database)
 	db.SetMaxOpenConns(1)
@@ -242,17 +243,17 @@ func killed(d *driver, n int) {
 	d.attach(d.site.join(d.t), standing{late: true})
 }
 
-// again does something now and then until it is told to stop.
-func again(every time.Duration, do func()) (stop func()) {
+// again does something now and then, with a pause that grows, until it is told to stop.
+func again(pause time.Duration, do func()) (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for {
+		for ; ; pause += pause / 8 {
 			do()
 			select {
 			case <-quit:
 				return
-			case <-time.After(every):
+			case <-time.After(pause):
 			}
 		}
 	}()
