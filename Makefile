@@ -33,7 +33,7 @@ check: needs ## check formatting, generated files, go.mod, vet, lint and dead co
 	CI=true CGO_ENABLED=1 go test -race -short ./...  # short: without the browser, and without replicas to drive
 
 bench: ## run the benchmarks
-	go test -run '^$$' -bench . -benchmem ./...
+	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
 
 generate: ## generate Go from the templ files
 	go tool templ generate
