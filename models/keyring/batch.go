@@ -89,8 +89,9 @@ func (b *batcher) last(room int) *batch {
 	now := time.Now()
 	if n := len(b.queue); n > 0 {
 		bt := b.queue[n-1]
-		// All are answered by the deadline of the first, so the last to join must have most of its time left too.
-		if len(bt.hashes)+room <= b.cfg.MaxBatch && bt.deadline.Sub(now) > b.cfg.Timeout*4/5 {
+		// All are answered by the deadline of the first, so the last to join must have most of its time left too. A shorter
+		// time to join would make more batches than a slow database can answer, two at a time.
+		if len(bt.hashes)+room <= b.cfg.MaxBatch && bt.deadline.Sub(now) > b.cfg.Timeout*3/5 {
 			return bt
 		}
 	}
@@ -159,27 +160,58 @@ func (b *batcher) send() {
 	b.goNext()
 }
 
-// ask sends the statement, and once more when it failed or took too long: a lost connection is not an outage. The second
-// answer is of a later snapshot still.
+// ask sends the statement, and once more on another connection when it failed or has had no answer for HedgeAfter: a lost
+// connection or a frozen backend is no outage. The first good answer counts; both are of snapshots taken after the batch was
+// closed.
 func (b *batcher) ask(bt *batch) ([]models.KeyState, error) {
 	slices.SortFunc(bt.hashes, compareHashes)
 	bt.hashes = slices.Compact(bt.hashes)
-	found, err := b.attempt(bt, time.Now().Add(b.cfg.AttemptTimeout))
-	if err != nil && time.Now().Before(bt.deadline) {
-		found, err = b.attempt(bt, bt.deadline)
+	ctx, cancel := context.WithDeadline(context.Background(), bt.deadline)
+	defer cancel()
+	again := make(chan found, 1)
+	hedge := time.AfterFunc(b.cfg.HedgeAfter, func() {
+		// With a time of its own: to cut off what a slow database is about to answer would cost its connection.
+		own, cancelOwn := context.WithTimeout(context.Background(), b.cfg.Timeout)
+		defer cancelOwn()
+		second := b.attempt(own, bt)
+		again <- second
+		if second.err == nil {
+			cancel() // the first
+		}
+	})
+	first := b.attempt(ctx, bt)
+	if first.err == nil {
+		hedge.Stop()
+		return first.keys, nil
 	}
-	slices.SortFunc(found, func(x, y models.KeyState) int { return compareHashes(x.Hash, y.Hash) })
-	return found, err
+	if hedge.Stop() {
+		second := b.attempt(ctx, bt)
+		return second.keys, second.err
+	}
+	select {
+	case second := <-again:
+		return second.keys, second.err
+	case <-ctx.Done(): // time is up, or the second has just answered
+		select {
+		case second := <-again:
+			return second.keys, second.err
+		default:
+			return nil, first.err
+		}
+	}
+}
+
+// found is what came of a statement: the keys ordered by hash.
+type found struct {
+	keys []models.KeyState
+	err  error
 }
 
 // attempt sends the statement once.
-func (b *batcher) attempt(bt *batch, until time.Time) ([]models.KeyState, error) {
-	if until.After(bt.deadline) {
-		until = bt.deadline
-	}
-	ctx, cancel := context.WithDeadline(context.Background(), until)
-	defer cancel()
-	return b.cfg.Source.KeysByHash(ctx, bt.hashes, make([]models.KeyState, 0, len(bt.hashes)))
+func (b *batcher) attempt(ctx context.Context, bt *batch) found {
+	keys, err := b.cfg.Source.KeysByHash(ctx, bt.hashes, make([]models.KeyState, 0, len(bt.hashes)))
+	slices.SortFunc(keys, func(x, y models.KeyState) int { return compareHashes(x.Hash, y.Hash) })
+	return found{keys, err}
 }
 
 // answer wakes the requests of a batch, unless that has been done.

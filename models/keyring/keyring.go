@@ -34,8 +34,8 @@ type Config struct {
 	Hashers []*keytext.Hasher
 	// Timeout is how long a Verify may take in all, one retry included: 500 ms.
 	Timeout time.Duration
-	// AttemptTimeout is how long one statement may take before it is given up and sent again on another connection: 200 ms.
-	AttemptTimeout time.Duration
+	// HedgeAfter is how long a statement may take before it is sent once more beside it, on another connection: 200 ms.
+	HedgeAfter time.Duration
 	// SecondAfter is how long a batch must have been out before others may be sent beside it, one at a time: 20 ms.
 	SecondAfter time.Duration
 	// MaxBatch is the most keys in one statement: 512.
@@ -53,7 +53,7 @@ type Keyring struct {
 // New returns a Keyring. It starts nothing that would have to be closed: a batch lasts only as long as its statement.
 func New(cfg Config) *Keyring {
 	defaultTo(&cfg.Timeout, 500*time.Millisecond)
-	defaultTo(&cfg.AttemptTimeout, 200*time.Millisecond)
+	defaultTo(&cfg.HedgeAfter, 200*time.Millisecond)
 	defaultTo(&cfg.SecondAfter, 20*time.Millisecond)
 	defaultTo(&cfg.MaxBatch, 512)
 	defaultTo(&cfg.MaxWaiting, 20_000)

@@ -19,10 +19,11 @@ import (
 	"gorm.io/gorm"
 )
 
-// On PostgreSQL pages and lookups have a pool each, so that slow pages cannot starve the checking of keys.
+// On PostgreSQL pages and lookups have a pool each, so that slow pages cannot starve the checking of keys. Two lookups are out
+// at once, each perhaps sent once more, beside those sent again in vain.
 const (
 	postgresConns   = 12
-	postgresLookups = 4
+	postgresLookups = 6
 	postgresEffects = 4 // of postgresConns, as are
 	postgresReports = 4 // and the rest is for pages
 	connectTimeout  = 5 * time.Second
