@@ -21,6 +21,7 @@ import (
 const (
 	watchEvery   = time.Second
 	watchTimeout = time.Second
+	renewEvery   = 3 * time.Second
 	findTimeout  = 15 * time.Second // at start, where servers are slow rather than away
 )
 
@@ -164,6 +165,7 @@ type watcher struct {
 	base  *pgx.ConnConfig
 	hosts []*watchedHost
 	moved func(primary *watchedHost) // called when the primary is another, before anything else is told so
+	stuck func() bool                // whether no lookup was answered since the last call, though some were tried
 
 	mu      sync.Mutex // guards what follows
 	views   []serverView
@@ -172,6 +174,8 @@ type watcher struct {
 	history history      // the newest that the primary ever showed
 	view    serverView   // what the primary said last
 	moves   int
+	silent  bool          // there was no primary in the last round
+	renewed time.Time     // when connections were last replaced though the primary was not
 	change  change        // not yet recorded
 	beat    beat          // the last one confirmed to this process
 	wake    chan struct{} // asks for recording
@@ -290,9 +294,11 @@ func (w *watcher) round(ctx context.Context, timeout time.Duration) {
 	defer w.mu.Unlock()
 	w.views = views
 	w.refuseOld()
-	if best := w.best(); best >= 0 {
+	best := w.best()
+	if best >= 0 {
 		w.follow(w.hosts[best], views[best])
 	}
+	w.silent = best < 0
 }
 
 // refuseOld logs once of each host that takes writes although a newer history is known. Call with mu held.
@@ -353,6 +359,11 @@ func (w *watcher) follow(h *watchedHost, v serverView) {
 		w.moves++
 		slog.Warn("the database's primary has changed", "from", before.name, "to", h.name,
 			"from_timeline", beforeHistory.Timeline, "to_timeline", w.history.Timeline)
+	case (w.stuck() || w.silent) && time.Since(w.renewed) > renewEvery:
+		// The server is well, but connections that it did not answer on keep their places in the pools for up to 15 s.
+		w.moved(h)
+		w.renewed = time.Now()
+		slog.Info("connecting to the database anew")
 	}
 	if changed {
 		if !w.change.happened {

@@ -3,7 +3,10 @@ package store_test
 import (
 	"context"
 	"net"
+	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,6 +106,100 @@ func answers(ctx context.Context, st *store.Store) bool {
 	}
 	_, err := st.HasUsers(ctx)
 	return err == nil
+}
+
+// firewall passes connections on to a server, until it forgets those that are open and drops what comes on them.
+type firewall struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []*atomic.Bool // whether each is forgotten
+}
+
+func newFirewall(t *testing.T, socket string) *firewall {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &firewall{Listener: l}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("unix", socket)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			forgotten := &atomic.Bool{}
+			f.mu.Lock()
+			f.conns = append(f.conns, forgotten)
+			f.mu.Unlock()
+			go pass(client, server, forgotten)
+			go pass(server, client, forgotten)
+		}
+	}()
+	return f
+}
+
+func pass(from, to net.Conn, forgotten *atomic.Bool) {
+	defer from.Close()
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if forgotten.Load() {
+			if err != nil {
+				return
+			}
+			continue
+		}
+		if err == nil {
+			_, err = to.Write(buffer[:n])
+		}
+		if err != nil {
+			to.Close()
+			return
+		}
+	}
+}
+
+func (f *firewall) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.conns {
+		c.Store(true)
+	}
+}
+
+// Connections on which nobody answers any more do not keep the store for long from a server that is well.
+func TestConnectionsThatFallSilent(t *testing.T) {
+	cluster := storetest.NewCluster(t)
+	wall := newFirewall(t, filepath.Join(cluster.Host(), ".s.PGSQL.5432"))
+	st := storetest.Open(t, storetest.WithHosts(cluster.Postgres(t), wall.Addr().String()))
+	storetest.MustOwner(t, st)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for range 24 {
+		go func() {
+			for ctx.Err() == nil {
+				answers(ctx, st)
+			}
+		}()
+	}
+	until(t, "every connection is open", func() bool {
+		wall.mu.Lock()
+		defer wall.mu.Unlock()
+		return len(wall.conns) >= 18
+	})
+	wall.forget()
+	took := until(t, "answers", func() bool { return answers(t.Context(), st) })
+	t.Logf("answers after %v", took)
+	if took > 12*time.Second { // about 3 s where the machine is not overloaded; by themselves connections are given up after 15 s
+		t.Errorf("took %v", took)
+	}
 }
 
 // Whether the old primary dies or only falls silent with connections open, pages and lookups go on with the promoted one.

@@ -27,7 +27,16 @@ func (s *Store) KeysByHash(ctx context.Context, hashes []keytext.Hash, found []m
 
 const lookupColumns = "hash, id, account_id, mode, permissions, expires_at, revoked_at"
 
-type postgresLookup struct{ pools *atomic.Pointer[pools] }
+type postgresLookup struct {
+	pools        *atomic.Pointer[pools]
+	good, failed atomic.Int64 // since the last call of stuck
+}
+
+// stuck reports whether every lookup failed that ended since the last call.
+func (l *postgresLookup) stuck() bool {
+	good, failed := l.good.Swap(0), l.failed.Swap(0)
+	return good == 0 && failed > 0
+}
 
 // postgresLookupSQL answers at least one row, so that whoever answers says whether it is the primary. A pooler may lead an
 // open connection to another server than the one that was asked on connecting. A transaction that begins on a standby is
@@ -41,6 +50,16 @@ const postgresLookupSQL = `SELECT current_setting('transaction_read_only') = 'on
 var errStandby = errors.New("a standby (in recovery) or read-only server answered, not the primary")
 
 func (l *postgresLookup) keysByHash(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
+	found, err := l.ask(ctx, hashes, found)
+	if err != nil {
+		l.failed.Add(1)
+	} else {
+		l.good.Add(1)
+	}
+	return found, err
+}
+
+func (l *postgresLookup) ask(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
 	raw := make([][]byte, len(hashes))
 	for i := range hashes {
 		raw[i] = hashes[i][:]

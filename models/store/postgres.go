@@ -54,7 +54,8 @@ func openPostgres(ctx context.Context, cfg Config) (_ *Store, err error) {
 	}
 	s.watch.moved = func(primary *watchedHost) { s.connectTo(pool, primary) }
 	s.connectTo(pool, s.watch.primary)
-	s.lookup = &postgresLookup{&s.pools}
+	lookup := &postgresLookup{pools: &s.pools}
+	s.lookup, s.watch.stuck = lookup, lookup.stuck
 
 	db := sql.OpenDB(pages{s})
 	db.SetMaxIdleConns(0) // the pool keeps them
