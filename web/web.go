@@ -38,7 +38,7 @@ type Config struct {
 	CookieKeys [][]byte
 	// BaseURL is the public address, without a slash at the end. With https cookies are Secure.
 	BaseURL string
-	// CheckTimeout is how long GET /v1/key, by which clients find out whether their key works, may take in all: 550 ms, so
+	// CheckTimeout is how long GET /v1/key, by which clients find out whether their key works, may take in all: 500 ms, so
 	// that it is answered 503 as soon as what cannot be checked is.
 	CheckTimeout time.Duration
 	// TrustedProxies may say in X-Forwarded-For who the client is. Nobody else is believed.
@@ -93,7 +93,7 @@ func newServer(cfg Config) (*server, *echo.Echo, error) {
 		cfg.Log = slog.Default()
 	}
 	if cfg.CheckTimeout == 0 {
-		cfg.CheckTimeout = 550 * time.Millisecond
+		cfg.CheckTimeout = 500 * time.Millisecond
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

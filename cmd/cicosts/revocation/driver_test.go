@@ -58,6 +58,9 @@ func (s *site) drive(t *testing.T) *driver {
 	d := &driver{t: t, site: s, other: s.kept, begin: time.Now(), stop: make(chan struct{})}
 	d.key, d.id = s.admin.generate(t, s.replicas[0])
 	d.rec.asked, d.rec.confirmed = unconfirmed, unconfirmed
+	if !*long {
+		d.rec.spare = 400 * time.Millisecond
+	}
 	for i := range s.replicas {
 		d.attach(i, standing{})
 	}
