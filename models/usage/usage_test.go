@@ -254,6 +254,7 @@ func TestKillLosesTenSeconds(t *testing.T) {
 				}
 			}
 			time.Sleep(15 * time.Second)
+			synctest.Wait()
 			if limit := 10*time.Second + slow; s.worst > limit || s.worst < limit-time.Second || s.saved != uses {
 				t.Errorf("flushes take %v: %d of %d uses are saved, at the worst after %v, want about %v", slow, s.saved, uses, s.worst, limit)
 			}
