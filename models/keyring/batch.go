@@ -207,8 +207,11 @@ type found struct {
 	err  error
 }
 
-// attempt sends the statement once.
+// attempt sends the statement once, if it is not too late.
 func (b *batcher) attempt(ctx context.Context, bt *batch) found {
+	if err := ctx.Err(); err != nil { // all have their answer
+		return found{nil, err}
+	}
 	keys, err := b.cfg.Source.KeysByHash(ctx, bt.hashes, make([]models.KeyState, 0, len(bt.hashes)))
 	slices.SortFunc(keys, func(x, y models.KeyState) int { return compareHashes(x.Hash, y.Hash) })
 	return found{keys, err}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -299,9 +300,10 @@ func TestFailedStatementIsSentAgainOnce(t *testing.T) {
 func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDatabase()
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		d.delay = func(int) time.Duration {
-			if down {
+			if down.Load() {
 				return time.Hour
 			}
 			return time.Millisecond
@@ -319,7 +321,7 @@ func TestOutage(t *testing.T) {
 				t.Errorf("round %d took %v", round, took)
 			}
 		}
-		down = false
+		down.Store(false)
 		time.Sleep(time.Second) // what was on its way is given up
 		if _, err := k.Verify(t.Context(), text); err != nil {
 			t.Errorf("after the outage: %v", err)
