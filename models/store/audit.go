@@ -11,9 +11,15 @@ import (
 
 // event adds one line to the history, in the transaction of the change it tells of.
 func event(tx *gorm.DB, by models.Actor, e models.AuditEvent) error {
+	e = lineOf(by, e)
+	return tx.Create(&e).Error
+}
+
+// lineOf completes a line of the history: its id, and by whom it was.
+func lineOf(by models.Actor, e models.AuditEvent) models.AuditEvent {
 	e.ID = models.NewID(models.EventIDPrefix)
 	e.ActorType, e.ActorID, e.ActorLabel, e.IP = by.Type, by.ID, by.Label, by.IP
-	return tx.Create(&e).Error
+	return e
 }
 
 // RecordEvent adds a line that tells of no change, such as a refused sign-in, to the history of the actor's account. It

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -20,6 +21,7 @@ const (
 	beatEvery  = 10 * time.Second
 	beatSlack  = 2 * time.Second // a look may come early
 	retryEvery = time.Second
+	unseenFor  = 3 * beatEvery // is longer than a failover takes that somebody was there to see
 
 	recordTimeout = 3 * time.Second
 )
@@ -175,7 +177,9 @@ func (s *Store) noteChange(tx *gorm.DB, seen change, at beat, synchronous bool) 
 	}
 	// A row that was confirmed to this process is there, if replication was synchronous.
 	lostRow := seen.beat.history == history{left.SystemID, left.Timeline} && seen.beat.at > left.LastSeenAt
-	if told == 0 && (!left.Synchronous || seen.unsynced || lostRow) {
+	// Where nobody saw the change, the row is all that is known, and since then replication may have been anything.
+	unseen := !seen.happened && left.LastSeenAt < at.at.Add(-unseenFor)
+	if told == 0 && (!left.Synchronous || seen.unsynced || lostRow || unseen) {
 		n.lost = &lost
 		err = s.tellAccounts(tx, left, lost)
 	}
@@ -196,21 +200,29 @@ func (s *Store) tellAccounts(tx *gorm.DB, before models.Timeline, lost models.Fa
 	now := models.At(s.now())
 	detail := fmt.Sprintf("timeline %d to %d: what was confirmed between %s and %s may be lost", before.Timeline, lost.Timeline,
 		lost.LostFrom.Time().Format(time.RFC3339), lost.LostTo.Time().Format(time.RFC3339))
-	for _, id := range accounts {
-		notice := lost
-		notice.ID, notice.AccountID = models.NewID(models.FailoverPrefix), id
-		if err := tx.Create(&notice).Error; err != nil {
+	for ids := range slices.Chunk(accounts, accountsAtOnce) {
+		var notices []models.Failover
+		var events []models.AuditEvent
+		for _, id := range ids {
+			notice := lost
+			notice.ID, notice.AccountID = models.NewID(models.FailoverPrefix), id
+			notices = append(notices, notice)
+			events = append(events, lineOf(models.Program, models.AuditEvent{
+				AccountID: id, At: now, Action: models.ActionFailover, TargetID: notice.ID, Detail: detail,
+			}))
+		}
+		if err := tx.Create(notices).Error; err != nil {
 			return err
 		}
-		err := event(tx, models.Program, models.AuditEvent{
-			AccountID: id, At: now, Action: models.ActionFailover, TargetID: notice.ID, Detail: detail,
-		})
-		if err != nil {
+		if err := tx.Create(events).Error; err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// accountsAtOnce is how many accounts one statement tells.
+const accountsAtOnce = 500
 
 // Failovers returns what the account must still look at, newest first.
 func (s *Store) Failovers(ctx context.Context, accountID string) ([]models.Failover, error) {

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"database/sql"
+	"fmt"
 	"testing"
 	"time"
 
@@ -138,6 +139,47 @@ func TestLostRowShowsALoss(t *testing.T) {
 	mustNote(t, st)
 	if list := mustFailovers(t, st, owner); len(list) != 1 {
 		t.Errorf("%v", list)
+	}
+}
+
+// leave pretends that the server was on another timeline until some time ago.
+func leave(t *testing.T, url string, ago time.Duration, synchronous bool) {
+	t.Helper()
+	storetest.Exec(t, url, fmt.Sprintf("INSERT INTO timelines SELECT 1, 7, 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - %d, %t",
+		ago.Microseconds(), synchronous))
+}
+
+// Where no replica was there to see until when replication was synchronous, what an old row says of it is worth nothing: the
+// standby that took over may have been away for long, or the data may be of a backup.
+func TestOldRowProvesNothing(t *testing.T) {
+	for ago, want := range map[time.Duration]int{5 * time.Minute: 1, 0: 0} {
+		url := storetest.Postgres(t)
+		st := storetest.Open(t, url)
+		owner := storetest.MustOwner(t, st)
+		leave(t, url, ago, true)
+		mustNote(t, st, st)
+		if list := mustFailovers(t, st, owner); len(list) != want {
+			t.Errorf("%v later: %d notices, want %d", ago, len(list), want)
+		}
+	}
+}
+
+// Accounts are told many at a time, so that there is time enough for all of them.
+func TestManyAccountsAreTold(t *testing.T) {
+	const accounts = 600
+	url := storetest.Postgres(t)
+	st := storetest.Open(t, url)
+	storetest.Exec(t, url, fmt.Sprintf(`INSERT INTO accounts (id, name, name_folded, plan, created_at)
+		SELECT 'acc_' || i, i, i, 'team', 1 FROM generate_series(1, %d) i`, accounts))
+	storetest.Exec(t, url, "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN NULL; END $$")
+	storetest.Exec(t, url, "CREATE TRIGGER slow BEFORE INSERT ON failovers FOR EACH STATEMENT EXECUTE FUNCTION slow()")
+	leave(t, url, 0, false)
+	mustNote(t, st)
+	var notices, events int
+	err := storetest.DB(t, url).QueryRow(`SELECT count(DISTINCT f.account_id), count(DISTINCT e.id) FROM failovers f
+		JOIN audit_events e ON e.account_id = f.account_id AND e.target_id = f.id AND e.action = 'database.failover'`).Scan(&notices, &events)
+	if err != nil || notices != accounts || events != accounts {
+		t.Errorf("%d notices and %d events, %v; want %d of both", notices, events, err, accounts)
 	}
 }
 
