@@ -90,6 +90,15 @@ func (s *Store) makeDurable(tx *gorm.DB) error {
 	return tx.Exec("SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') <> 'remote_apply'").Error
 }
 
+// makeLocal has COMMIT wait for no standby: who gives that up has committed all the same, and would add what was counted
+// up once more.
+func (s *Store) makeLocal(tx *gorm.DB) error {
+	if s.dialect != postgres {
+		return nil
+	}
+	return tx.Exec("SELECT set_config('synchronous_commit', 'local', true)").Error
+}
+
 // RevokeAnyKey revokes a key of whatever account, for an operator. Errors as RevokeKey.
 func (s *Store) RevokeAnyKey(ctx context.Context, by models.Actor, keyID string) (models.KeyRecord, error) {
 	var accountID string

@@ -15,6 +15,9 @@ import (
 // flushes cannot deadlock: they take turns on the rows of last_uses, which come first.
 func (s *Store) SaveUse(ctx context.Context, uses models.Uses) error {
 	return s.change(ctx, "saving use", func(tx *gorm.DB, _ models.Instant) error {
+		if err := s.makeLocal(tx); err != nil {
+			return err
+		}
 		for newest := range slices.Chunk(uses.Newest, usesAtOnce) {
 			err := tx.Clauses(clause.OnConflict{
 				Columns:   []clause.Column{{Name: "key_id"}, {Name: "refused"}},

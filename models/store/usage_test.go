@@ -224,3 +224,21 @@ func TestFlushDoesNotHoldUpARevocation(t *testing.T) {
 		t.Error(errors.Unwrap(err))
 	}
 }
+
+// While the synchronous standby is away, use is saved all the same, and once: a COMMIT that gives up waiting for it has
+// counted already, and would count again at each further try.
+func TestUseIsSavedOnceWithoutTheStandby(t *testing.T) {
+	url := storetest.NewCluster(t, "synchronous_standby_names=missing", "synchronous_commit=local").Postgres(t)
+	st := storetest.Open(t, url)
+	_, key := storetest.MustKey(t, st, storetest.MustOwner(t, st))
+	use := models.Uses{Counts: []models.DailyUse{{KeyID: key.ID, Day: 1, Route: "GET /v1/key", Outcome: models.OutcomeRevoked, Requests: 10}}}
+	storetest.Exec(t, url, "ALTER ROLE postgres SET synchronous_commit = 'on'") // for connections from now on
+	st = storetest.Open(t, url)
+	if err := st.SaveUse(t.Context(), use); err != nil {
+		t.Errorf("saving: %v", err)
+	}
+	var n int
+	if err := storetest.DB(t, url).QueryRow("SELECT sum(requests) FROM daily_uses").Scan(&n); err != nil || n != 10 {
+		t.Errorf("10 requests are counted as %d, %v", n, err)
+	}
+}
