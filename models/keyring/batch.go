@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -207,11 +208,17 @@ type found struct {
 	err  error
 }
 
-// attempt sends the statement once, if it is not too late.
-func (b *batcher) attempt(ctx context.Context, bt *batch) found {
+// attempt sends the statement once, if it is not too late. A panic of the source is an error: it may come up where no
+// request is there to be told, and would leave its batch out for good.
+func (b *batcher) attempt(ctx context.Context, bt *batch) (f found) {
 	if err := ctx.Err(); err != nil { // all have their answer
 		return found{nil, err}
 	}
+	defer func() {
+		if r := recover(); r != nil {
+			f = found{err: fmt.Errorf("panic: %v\n%s", r, debug.Stack())}
+		}
+	}()
 	keys, err := b.cfg.Source.KeysByHash(ctx, bt.hashes, make([]models.KeyState, 0, len(bt.hashes)))
 	slices.SortFunc(keys, func(x, y models.KeyState) int { return compareHashes(x.Hash, y.Hash) })
 	return found{keys, err}

@@ -244,3 +244,26 @@ func TestEachAnswerIsOnesOwn(t *testing.T) {
 }
 
 func idOf(h keytext.Hash) string { return fmt.Sprintf("key_%x", h[:3]) }
+
+// A Source that panics is like one that fails, and the batches after it go out.
+func TestSourcePanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDatabase()
+		d.fail = func(statement int) error {
+			if statement < 8 {
+				panic("a defect")
+			}
+			return nil
+		}
+		k := New(Config{Source: d, Hashers: []*keytext.Hasher{hasher}})
+		text := keytext.Mint(keytext.Live).Reveal()
+		for range 4 { // of two statements each
+			if _, err := k.Verify(t.Context(), text); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("a panic is %v", err)
+			}
+		}
+		if _, err := k.Verify(t.Context(), text); !errors.Is(err, models.ErrKeyUnknown) {
+			t.Errorf("after panics: %v", err)
+		}
+	})
+}
