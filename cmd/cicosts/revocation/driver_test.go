@@ -250,21 +250,23 @@ func (d *driver) queue(replica int, conns []*connection) {
 	}
 }
 
-// await waits until the record is so, or until there is no use in waiting; check will find what is missing.
-func (d *driver) await(what string, so func(*record) bool) {
+// await waits until the record is so, or until there is no use in waiting; check will find what is missing. It reports
+// whether it is so.
+func (d *driver) await(what string, so func(*record) bool) bool {
 	d.t.Helper()
 	for deadline := time.Now().Add(patience); !d.bad.Load(); time.Sleep(10 * time.Millisecond) {
 		d.mu.Lock()
 		done := so(&d.rec)
 		d.mu.Unlock()
 		if done {
-			return
+			return true
 		}
 		if time.Now().After(deadline) {
 			d.t.Logf("not within %v: %s", patience, what)
-			return
+			return false
 		}
 	}
+	return false
 }
 
 // answers counts the answers of each replica to requests that were sent after a moment.
@@ -312,7 +314,6 @@ func (d *driver) awaitAnswers() {
 // awaitEach waits until each replica that is there has some events of a sort.
 func (d *driver) awaitEach(what string, counts func(*event) bool) {
 	d.t.Helper()
-	const some = 4
 	d.await(what, func(r *record) bool {
 		n := make([]int, len(r.replicas))
 		for i := range r.events {
@@ -321,7 +322,7 @@ func (d *driver) awaitEach(what string, counts func(*event) bool) {
 			}
 		}
 		for i, s := range r.replicas {
-			if !s.gone && n[i] < some {
+			if !s.gone && n[i] < leastTraffic {
 				return false
 			}
 		}
