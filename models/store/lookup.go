@@ -38,13 +38,15 @@ func (l *postgresLookup) stuck() bool {
 	return good == 0 && failed > 0
 }
 
-// postgresLookupSQL answers at least one row, so that whoever answers says whether it is the primary. A pooler may lead an
+// postgresLookupSQL answers a row for each hash, so that whoever answers says whether it is the primary. A pooler may lead an
 // open connection to another server than the one that was asked on connecting. A transaction that begins on a standby is
 // read-only to its end, and it begins before its snapshot is taken: with pg_is_in_recovery(), which is asked after, a
 // promotion between the two would pass an old snapshot off as the primary's.
+//
+// With hash = ANY($1) a plan for unknown parameters compares each row of a table of 1,000 keys with each hash.
 const postgresLookupSQL = `SELECT current_setting('transaction_read_only') = 'on',
 	(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, ` + lookupColumns + `
-	FROM (VALUES (1)) AS server LEFT JOIN api_keys ON hash = ANY($1)`
+	FROM unnest($1::bytea[]) AS asked LEFT JOIN api_keys ON hash = asked`
 
 // errStandby says that a server answered that may miss what the primary has committed.
 var errStandby = errors.New("a standby (in recovery) or read-only server answered, not the primary")
