@@ -19,7 +19,7 @@ type lookupPool interface {
 }
 
 // KeysByHash appends to found the state of every key whose hash is among hashes, revoked and expired ones included, as of
-// a snapshot taken by the primary after the call began. One statement, whatever the number of hashes.
+// a snapshot taken by the primary after the call began. One statement, whatever the number of hashes, which is not 0.
 func (s *Store) KeysByHash(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
 	found, err := s.lookup.keysByHash(ctx, hashes, found)
 	return found, classify("looking keys up", err)
@@ -38,15 +38,20 @@ func (l *postgresLookup) stuck() bool {
 	return good == 0 && failed > 0
 }
 
-// postgresLookupSQL answers a row for each hash, so that whoever answers says whether it is the primary. A pooler may lead an
+// The lookups answer a row for each hash, so that whoever answers says whether it is the primary. A pooler may lead an
 // open connection to another server than the one that was asked on connecting. A transaction that begins on a standby is
 // read-only to its end, and it begins before its snapshot is taken: with pg_is_in_recovery(), which is asked after, a
 // promotion between the two would pass an old snapshot off as the primary's.
 //
-// With hash = ANY($1) a plan for unknown parameters compares each row of a table of 1,000 keys with each hash.
-const postgresLookupSQL = `SELECT current_setting('transaction_read_only') = 'on',
-	(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, ` + lookupColumns + `
-	FROM unnest($1::bytea[]) AS asked LEFT JOIN api_keys ON hash = asked`
+// With hash = ANY($1) a plan for unknown parameters compares each row of a table of 1,000 keys with each hash. One hash alone
+// is looked up without the work that an array makes.
+const (
+	postgresLookup1   = postgresLookupRow + `(VALUES ($1::bytea)) AS asked (asked) LEFT JOIN api_keys ON hash = asked`
+	postgresLookupAll = postgresLookupRow + `unnest($1::bytea[]) AS asked LEFT JOIN api_keys ON hash = asked`
+
+	postgresLookupRow = `SELECT current_setting('transaction_read_only') = 'on',
+	(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, ` + lookupColumns + ` FROM `
+)
 
 // errStandby says that a server answered that may miss what the primary has committed.
 var errStandby = errors.New("a standby (in recovery) or read-only server answered, not the primary")
@@ -62,11 +67,15 @@ func (l *postgresLookup) keysByHash(ctx context.Context, hashes []keytext.Hash, 
 }
 
 func (l *postgresLookup) ask(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
-	raw := make([][]byte, len(hashes))
-	for i := range hashes {
-		raw[i] = hashes[i][:]
+	lookup, asked := postgresLookup1, any(hashes[0][:])
+	if len(hashes) > 1 {
+		all := make([][]byte, len(hashes))
+		for i := range hashes {
+			all[i] = hashes[i][:]
+		}
+		lookup, asked = postgresLookupAll, all
 	}
-	rows, err := l.pools.Load().lookups.Query(ctx, postgresLookupSQL, raw)
+	rows, err := l.pools.Load().lookups.Query(ctx, lookup, asked)
 	if err != nil {
 		return found, err
 	}
