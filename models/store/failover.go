@@ -227,12 +227,16 @@ func (w *watcher) find(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
 	for timeout := watchTimeout; ; timeout *= 2 {
-		w.round(ctx, timeout)
+		views := w.ask(ctx, timeout)
+		slow := slices.ContainsFunc(views, func(v serverView) bool { return pgconn.Timeout(v.Err) })
+		if slow && timeout == watchTimeout {
+			continue // which takes writes may be one that was left, and who is slow the primary
+		}
+		w.judge(views)
 		if w.primary != nil {
 			return nil
 		}
 		var reasons []string
-		slow := false
 		standbys := 0
 		for i, h := range w.hosts {
 			v := &w.views[i]
@@ -241,7 +245,6 @@ func (w *watcher) find(ctx context.Context) error {
 				standbys++
 				reasons = append(reasons, h.name+" is a standby (in recovery) or read-only")
 			default:
-				slow = slow || pgconn.Timeout(v.Err)
 				reasons = append(reasons, v.Err.Error())
 			}
 		}
@@ -265,7 +268,7 @@ func (w *watcher) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			w.round(ctx, watchTimeout)
+			w.judge(w.ask(ctx, watchTimeout))
 		}
 	}
 }
@@ -280,8 +283,8 @@ func (w *watcher) close() {
 	}
 }
 
-// round asks every host at once, for at most timeout, and follows the primary.
-func (w *watcher) round(ctx context.Context, timeout time.Duration) {
+// ask asks every host at once, for at most timeout.
+func (w *watcher) ask(ctx context.Context, timeout time.Duration) []serverView {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	views := make([]serverView, len(w.hosts))
@@ -290,6 +293,11 @@ func (w *watcher) round(ctx context.Context, timeout time.Duration) {
 		wg.Go(func() { views[i] = h.ask(ctx, w.base) })
 	}
 	wg.Wait()
+	return views
+}
+
+// judge takes note of what the hosts said, and follows the primary.
+func (w *watcher) judge(views []serverView) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.views = views

@@ -276,6 +276,57 @@ func TestOldPrimaryIsRefused(t *testing.T) {
 	}
 }
 
+// Who starts does not take the first server that accepts writes for the primary, while another one is slow to answer.
+func TestStartBesideAnOldPrimary(t *testing.T) {
+	p := newPair(t)
+	st := storetest.Open(t, p.url)
+	owner := storetest.MustOwner(t, st)
+	secret, key := storetest.MustKey(t, st, owner)
+	p.primary.CaughtUp(t, p.standby)
+	p.primary.Stop(t)
+	p.standby.Promote(t)
+	follows(t, st, 2)
+	until(t, "a revocation", func() bool {
+		_, err := st.RevokeKey(t.Context(), storetest.Actor(owner), owner.AccountID, key.ID)
+		return err == nil
+	})
+	p.primary.Start(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		var first net.Conn
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if first == nil { // which is not answered
+				first = client
+				defer first.Close()
+				continue
+			}
+			server, err := net.Dial("unix", filepath.Join(p.standby.Host(), ".s.PGSQL.5432"))
+			if err != nil {
+				client.Close()
+				continue
+			}
+			go pass(client, server, &atomic.Bool{})
+			go pass(server, client, &atomic.Bool{})
+		}
+	}()
+	restarted := storetest.Open(t, storetest.WithHosts(p.url, p.primary.Host(), l.Addr().String()))
+	if timeline, _ := restarted.Followed(); timeline != 2 {
+		t.Errorf("it follows timeline %d", timeline)
+	}
+	found, err := restarted.KeysByHash(t.Context(), []keytext.Hash{storetest.Hasher.Hash(secret)}, nil)
+	if err == nil && (len(found) != 1 || found[0].RevokedAt.IsZero()) {
+		t.Errorf("the old primary was asked: %v", found)
+	}
+}
+
 // blackHole is an address that takes connections and never says anything.
 func blackHole(t *testing.T) string {
 	t.Helper()
