@@ -198,10 +198,12 @@ func frozen(d *driver, n int) {
 	db := storetest.DB(d.t, d.site.database)
 	defer db.Close()
 	var backend int
-	if err := db.QueryRowContext(d.t.Context(), `SELECT pid FROM pg_stat_activity
-		WHERE datname = current_database() AND pid <> pg_backend_pid() AND (query LIKE '%hash = ANY%') = $1 LIMIT 1`, n%2 == 0).Scan(&backend); err != nil {
-		d.t.Fatalf("finding a backend: %v", err)
-	}
+	waitFor(d.t, "a backend", func() error {
+		// Neither is one that a replica asks every second who is the primary.
+		return db.QueryRowContext(d.t.Context(), `SELECT pid FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid() AND query NOT LIKE '%synchronous_standby_names%'
+				AND (query LIKE '%transaction_read_only%api_keys%') = $1 LIMIT 1`, n%2 == 0).Scan(&backend)
+	})
 	signal := func(s syscall.Signal) {
 		if err := syscall.Kill(backend, s); err != nil && err != syscall.ESRCH {
 			d.t.Fatalf("backend %d: %v", backend, err)
