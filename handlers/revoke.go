@@ -23,10 +23,10 @@ func (p *Pages) key(c echo.Context) (models.KeyRecord, bool, error) {
 	return key, p.inDoubt(&key, before), nil
 }
 
-// inDoubt reports whether the revocation of a key that was read before is, or just was, in doubt. Then it takes it back in
-// the record: what the database has of it may be lost yet.
+// inDoubt reports whether the revocation of a key that was read before is, or just was, in doubt, here or on another
+// replica. Then it takes it back in the record: what the database has of it may be lost yet.
 func (p *Pages) inDoubt(key *models.KeyRecord, before bool) bool {
-	if !before && !p.Revoker.Pending(key.AccountID, key.ID) {
+	if !before && !key.RevocationUncertain && !p.Revoker.Pending(key.AccountID, key.ID) {
 		return false
 	}
 	key.RevokedAt = 0
@@ -106,15 +106,11 @@ func (p *Pages) whatBecame(c echo.Context, key models.KeyRecord, inDoubt bool) (
 	if !FromHTMX(c) || !inRow && target(c) != "main" {
 		return false, nil
 	}
-	if !inDoubt && !key.RevokedAt.IsZero() {
-		// Another replica may be the one that tries. Revoking what is revoked changes nothing, but is certain.
-		_, err = p.Revoker.RevokeKey(c.Request().Context(), actor(c), key.AccountID, key.ID)
-	}
-	switch {
-	case inDoubt || models.CodeOf(err) == models.CodeUnavailable:
+	if inDoubt {
 		return true, c.NoContent(http.StatusNoContent)
-	case err != nil || !inRow:
-		return false, err
+	}
+	if !inRow {
+		return false, nil
 	}
 	row, err := p.revokedRow(c, key)
 	if err != nil {

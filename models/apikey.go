@@ -23,6 +23,9 @@ type APIKey struct {
 	CreatedAt   Instant
 	ExpiresAt   Instant // zero: never
 	RevokedAt   Instant // zero: not revoked
+
+	// RevocationUncertain says that RevokedAt is in the database but not known to survive a failover.
+	RevocationUncertain bool
 }
 
 // Status is what a key is worth at an instant.

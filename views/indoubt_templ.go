@@ -241,7 +241,7 @@ func inDoubtBadge(k KeyRow) templ.Component {
 // Outcome is what is read out when a revocation is over.
 func (k KeyRow) Outcome() string {
 	if k.GivenUp {
-		return "“" + k.Name + "” is not revoked. Revoke it again."
+		return "“" + k.Name + "” is not revoked, as far as is known here. Revoke it again."
 	}
 	return strings.TrimSpace("“" + k.Name + "” is revoked. Requests with it fail. " + k.proof())
 }

@@ -107,7 +107,7 @@ func states() map[string]struct {
 		"in doubt":              {NotConfirmed(NotConfirmedPage{Page: visitor, Key: KeyRow{ID: "key_1"}}), []string{"<h1>Revocation not confirmed yet</h1>", `hx-get="/settings/api/keys/key_1"`, `hx-trigger="every 2s"`, `<a href="/settings/api/keys/key_1">`}},
 		"in doubt, row":         {NotConfirmedRow(doubtful), []string{`data-status="active"`, "revocation not confirmed yet", `hx-target="closest tr"`, "The key may still work.", "!is revoked"}},
 		"in doubt, key":         {key(doubtful, func(*KeyPage) {}), []string{"revocation not confirmed yet", "CICosts keeps trying", "!cannot be shown again"}},
-		"given up":              {Revoked(givenUp, nil), []string{`data-status="active"`, "not revoked: revoke it again", "is not revoked.", "!Requests with it fail", "!hx-trigger"}},
+		"given up":              {Revoked(givenUp, nil), []string{`data-status="active"`, "not revoked: revoke it again", "is not revoked, as far as is known here.", "!Requests with it fail", "!hx-trigger"}},
 		"given up, key":         {key(givenUp, func(*KeyPage) {}), []string{"is not tried any more", "!CICosts keeps trying"}},
 		"key":                   {key(used, func(p *KeyPage) { p.Routes = []RouteUse{{"GET /v1/costs", "accepted", "4"}} }), []string{"cannot be shown again", "!infobox", "<rect", "<title>1 day ago: 3 requests</title>", "</time> by ops"}},
 		"key, never used":       {key(fresh, func(p *KeyPage) { p.History = []HistoryLine{{Exact(now), "Created"}} }), []string{"infobox", "?like=key_2", "Nov 23, 2026, 12:00 UTC", "!<rect"}},

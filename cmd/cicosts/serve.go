@@ -49,6 +49,7 @@ func serve(ctx context.Context, c *call) error {
 	uses := usage.New(usage.Config{Sink: m.sink(st)})
 	m.countDropped(uses.Dropped)
 	revoker := revocation.New(revocation.Config{Store: st, Log: log})
+	revoker.Resume()
 	m.countInDoubt(revoker.InDoubt)
 	baseURL := c.baseURL(listener)
 	handler, err := web.New(web.Config{

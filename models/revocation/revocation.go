@@ -1,6 +1,6 @@
 // Package revocation sees revocations through. A revocation whose end nobody knows, since the database did not confirm it,
-// is in doubt: its caller is told so, and it is tried again until it is certain. What is in doubt is kept in memory alone,
-// so a process that ends forgets it; it was never confirmed to anybody.
+// is in doubt: its caller is told so, and it is tried again until it is certain. A process that ends forgets what is in doubt,
+// which was never confirmed to anybody; what of it has got into the database is taken up by Resume.
 package revocation
 
 import (
@@ -20,6 +20,8 @@ import (
 type Store interface {
 	// RevokeKey returns nil only when the revocation is certain, and code "unavailable" when nobody knows.
 	RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error)
+	// UncertainRevocations returns the account and id of keys that are revoked, but not for certain.
+	UncertainRevocations(ctx context.Context) ([]models.APIKey, error)
 }
 
 // Config says how to revoke. Zero values mean the defaults.
@@ -40,6 +42,8 @@ const (
 	tryTimeout = 5 * time.Second
 	// maxRetries is how many keys are tried again at once, so that a database that hangs keeps connections for others.
 	maxRetries = 2
+	// resumeEvery is how often Resume looks.
+	resumeEvery = 10 * time.Second
 )
 
 // Revoker revokes keys. It is safe for concurrent use.
@@ -104,8 +108,35 @@ func (r *Revoker) RevokeKey(ctx context.Context, by models.Actor, accountID, key
 	}
 }
 
-// Pending reports whether a revocation of the key is under way: whatever the database says of it is not certain yet. Of
-// a key that was read from the database before Pending says false, it is.
+// Resume takes up revocations that are in the database but that nobody has made certain, as their process has ended. It
+// looks now and then until Close.
+func (r *Revoker) Resume() {
+	r.running.Go(func() {
+		for {
+			r.resume()
+			select {
+			case <-r.stop:
+				return
+			case <-time.After(resumeEvery):
+			}
+		}
+	})
+}
+
+func (r *Revoker) resume() {
+	ctx, cancel := context.WithTimeout(context.Background(), tryTimeout)
+	defer cancel()
+	keys, err := r.cfg.Store.UncertainRevocations(ctx)
+	if err != nil {
+		r.cfg.Log.Debug("uncertain revocations were not looked for", "error", err)
+	}
+	for _, key := range keys {
+		r.join(models.Program, target{key.AccountID, key.ID})
+	}
+}
+
+// Pending reports whether a revocation of the key is under way here: whatever the database says of it is not certain yet. Of
+// a key that was read from the database before Pending says false, it is, unless the record says otherwise.
 func (r *Revoker) Pending(accountID, keyID string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

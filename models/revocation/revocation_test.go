@@ -29,6 +29,8 @@ var (
 type fakeStore struct {
 	takes time.Duration
 
+	uncertain []string // keys
+
 	mu     sync.Mutex
 	script map[string][]error
 	tries  []string // "key actor", in order
@@ -63,6 +65,35 @@ func (f *fakeStore) RevokeKey(ctx context.Context, by models.Actor, accountID, k
 		return models.KeyRecord{}, err
 	}
 	return models.KeyRecord{APIKey: models.APIKey{ID: keyID, AccountID: accountID, RevokedAt: 1}}, nil
+}
+
+func (f *fakeStore) UncertainRevocations(context.Context) (keys []models.APIKey, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range f.uncertain {
+		keys = append(keys, models.APIKey{ID: id, AccountID: "acct"})
+	}
+	return keys, nil
+}
+
+// What a process that ended has left uncertain is taken up, at the start and later.
+func TestResume(t *testing.T) {
+	f := &fakeStore{uncertain: []string{"left"}, script: map[string][]error{"left": times(errAway, 2)}}
+	revoking(t, f, Config{}, func(t *testing.T, r *Revoker) {
+		r.Resume()
+		synctest.Wait()
+		wantDoubt(t, r, 1, "left")
+		time.Sleep(resumeEvery - time.Second)
+		wantDoubt(t, r, 0)
+		f.mu.Lock()
+		if want := []string{"left ", "left ", "left "}; !cmp.Equal(f.tries, want) { // by nobody
+			t.Errorf("tries %q, want %q", f.tries, want)
+		}
+		f.uncertain, f.script["later"] = []string{"later"}, times(errAway, 10)
+		f.mu.Unlock()
+		time.Sleep(2 * time.Second)
+		wantDoubt(t, r, 1, "later")
+	})
 }
 
 // pauses are the times between tries.
