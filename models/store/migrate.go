@@ -27,7 +27,7 @@ type MigrationState struct {
 // Migrate brings the schema up to this program's. Several replicas may do so at once: on PostgreSQL they take turns on a
 // lock, on SQLite whoever comes second finds nothing left to do. A database that a newer program has migrated is refused.
 func (s *Store) Migrate(ctx context.Context) error {
-	p, err := s.migrations()
+	p, err := s.migrations(true)
 	if err != nil {
 		return err
 	}
@@ -54,9 +54,10 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// MigrationStates lists every migration of this program, oldest first, with when it was applied.
+// MigrationStates lists every migration of this program, oldest first, with when it was applied. It takes no lock: that is
+// a change, which would wait for a synchronous standby that is missing for as long as it is.
 func (s *Store) MigrationStates(ctx context.Context) ([]MigrationState, error) {
-	p, err := s.migrations()
+	p, err := s.migrations(false)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +86,8 @@ func (s *Store) refuseNewer(ctx context.Context, p *goose.Provider) error {
 	return nil
 }
 
-func (s *Store) migrations() (*goose.Provider, error) {
+// migrations returns what reads the migrations and, when locked, may apply them.
+func (s *Store) migrations(locked bool) (*goose.Provider, error) {
 	db, err := s.write.DB()
 	if err != nil {
 		return nil, err
@@ -98,6 +100,8 @@ func (s *Store) migrations() (*goose.Provider, error) {
 	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithSlog(slog.New(slog.DiscardHandler))}
 	if s.dialect == postgres {
 		gooseDialect = goose.DialectPostgres
+	}
+	if s.dialect == postgres && locked {
 		locker, err := lock.NewPostgresTableLocker(lock.WithTableLockTimeout(time.Second, 120))
 		if err != nil {
 			return nil, err
