@@ -172,7 +172,7 @@ func (s *Store) checkReplication() Check {
 	async := v.asynchronous()
 	for _, standby := range v.Standbys {
 		if _, state := cutLast(standby); state == "" {
-			return warn("replication", "the role may not see how %s replicate, so every failover counts as a loss; GRANT pg_monitor to it", strings.Join(async, ", "))
+			return warn("replication", "the role may not see whether replication is synchronous (to %s), so every failover counts as a loss; GRANT pg_monitor to it", strings.Join(async, ", "))
 		}
 	}
 	const advice = "a failover can lose confirmed revocations, which the pages would then say; name every standby that may be promoted in synchronous_standby_names"
@@ -237,7 +237,7 @@ func (s *Store) checkPragmas(ctx context.Context) Check {
 
 // checkSchema reads goose's table itself, because goose would make it.
 func (s *Store) checkSchema(ctx context.Context) Check {
-	p, err := s.migrations()
+	p, err := s.migrations(false)
 	if err != nil {
 		return fail("schema", "%v", err)
 	}

@@ -96,7 +96,7 @@ func (s *Store) noteTimeline(ctx context.Context) error {
 		w.beat = n.beat
 	}
 	if n.left.Timeline != 0 && !seen.happened { // else said by the watcher
-		slog.Warn("the database's timeline changed while this replica was away", "from_timeline", n.left.Timeline, "to_timeline", n.beat.history.Timeline)
+		slog.Warn("the database is on another timeline than the last that was recorded", "from_timeline", n.left.Timeline, "to_timeline", n.beat.history.Timeline)
 	}
 	if n.lost != nil {
 		slog.Error("the database failed over to a server that may lack what was confirmed: look at what was revoked in this time",
