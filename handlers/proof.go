@@ -55,7 +55,7 @@ func proof(k *models.KeyRecord, sources []models.RefusalSource, now time.Time) *
 		}
 	case models.StatusExpired:
 		p.Word, outcome, refused = "Expired", models.OutcomeExpired, k.Refused.Expired
-		p.Promise = "Every replica refuses it since then, by the clock of the database."
+		p.Promise = "Every replica has refused it since, by the clock of the database."
 		late = "by the clock of a replica, which was ahead"
 	default:
 		return nil
