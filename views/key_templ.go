@@ -522,7 +522,7 @@ func proof(p *Proof) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if p.Accepted.At.At.IsZero() {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 48, "Never")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 48, "None saved so far")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -200,7 +200,7 @@ type Note struct{ Kind, Text string }
 func (k KeyRow) proof() string {
 	text := "It took effect " + k.Ended.Text + ". Last accepted: "
 	if k.LastUsed.At.IsZero() {
-		return text + "never."
+		return text + "none saved so far."
 	}
 	return text + k.LastUsed.Text + ", " + k.LastRoute + "."
 }

@@ -113,7 +113,7 @@ func states() map[string]struct {
 		"key, never used":       {key(fresh, func(p *KeyPage) { p.History = []HistoryLine{{Exact(now), "Created"}} }), []string{"infobox", "?like=key_2", "Nov 23, 2026, 12:00 UTC", "!<rect"}},
 		"key, revoked":          {key(revoked, func(*KeyPage) {}), []string{"!cannot be shown again", "!Revoke<"}},
 		"key, proof":            {key(revoked, func(p *KeyPage) { p.Proof = &ended }), []string{`<time datetime="2026-11-23T12:00:05Z"`, "12:00:05 UTC</time>", "<bdi>curl</bdi>", "(a note)", "So many.", "Earlier.", "The last one", `data-label="Times" class="count num">39<`, "Others.", "first"}},
-		"key, proof of nothing": {key(revoked, func(p *KeyPage) { p.Proof = &Proof{Word: "Revoked", At: Second(now), Refused: "None."} }), []string{"Never", "None.", "!The last one", "!Refused requests", "!<br/> "}},
+		"key, proof of nothing": {key(revoked, func(p *KeyPage) { p.Proof = &Proof{Word: "Revoked", At: Second(now), Refused: "None."} }), []string{"None saved so far", "None.", "!The last one", "!Refused requests", "!<br/> "}},
 		"list, refused":         {list(func(p *KeyListPage) { p.Keys = []KeyRow{refusing, revoked} }), []string{"last refused", ", 41 times, from 203.0.113.9", "3 minutes ago</time>"}},
 		"list, refused, no use": {list(func(p *KeyListPage) { p.Keys = []KeyRow{unknown} }), []string{"refused 41 times", "!last refused"}},
 		"revoked, said":         {Revoked(refusing, nil), []string{"is revoked. Requests with it fail. It took effect Nov 23, 2026, 12:00:05 UTC. Last accepted: 2 minutes ago, GET /v1/costs.", "41 times"}},

@@ -101,7 +101,7 @@ func TestProofOfAnExpiry(t *testing.T) {
 	expired := models.At(s.clock.Now().Add(-48 * time.Hour))
 	s.exec("UPDATE api_keys SET created_at = %d, expires_at = %d", expired-1, expired)
 	b.get(page).wantText("Expired Took effect "+expired.Time().Format("Jan 2, 2006, 15:04:05 UTC")+" Every replica has refused it since, by the clock of the database.",
-		"Last accepted Never", "Refused since No request")
+		"Last accepted None saved so far", "Refused since No request")
 	save := func(outcome models.Outcome, n int) {
 		t.Helper()
 		use := models.LastUse{KeyID: key.ID, Refused: true, UsedAt: models.At(s.clock.Now()), IP: "192.0.2.1", Route: "GET /v1/key", Outcome: outcome}

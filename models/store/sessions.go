@@ -25,6 +25,9 @@ const (
 // the session with the hash before, if any, and clears away sessions that are over.
 func (s *Store) StartSession(ctx context.Context, userID string, hash, before []byte, by models.Actor, userAgent string) error {
 	return s.change(ctx, "starting a session", func(tx *gorm.DB, now models.Instant) error {
+		if err := s.makeLocal(tx); err != nil { // who has to see to a missing standby must get in
+			return err
+		}
 		var m models.Membership
 		if err := first(tx.Model(&m).Where("user_id = ?", userID).Order("created_at, account_id"), &m); err != nil {
 			return err
