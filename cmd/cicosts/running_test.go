@@ -108,7 +108,7 @@ func (r *running) shutDown(t testing.TB) {
 		if open {
 			close(r.exit)
 		}
-	case <-time.After(15 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("serve did not end")
 	}
 }
