@@ -49,12 +49,10 @@ func TestClientThatSeemsGone(t *testing.T) {
 		}
 		got := s.halfClosed("POST", "/settings/api/keys/"+key.ID+"/revoke", cookie+"\r\n", "")
 		k, err := s.st.Key(t.Context(), owner.AccountID, key.ID)
-		if err != nil || (got < 400) != !k.RevokedAt.IsZero() {
+		if err != nil || got < 400 && k.RevokedAt.IsZero() { // after 503 nobody knows
 			t.Errorf("revoking: %d, revoked at %v, %v", got, k.RevokedAt.Time(), err)
 		}
-		if k.RevokedAt.IsZero() {
-			b.post("/settings/api/keys/"+key.ID+"/revoke", nil).want(http.StatusSeeOther)
-		}
+		b.post("/settings/api/keys/"+key.ID+"/revoke", nil).want(http.StatusSeeOther)
 		for range 40 {
 			for _, path := range []string{"/v1/key", "/v1/costs"} {
 				if got := s.halfClosed("GET", path, "Authorization: Bearer "+secret.Reveal()+"\r\n", ""); got != 401 && got != 503 {
