@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"cicosts/models/store/storetest"
 	"cicosts/web/browsertest"
@@ -18,26 +16,13 @@ func testInDoubt(t *testing.T, b *browsertest.Browser) {
 	url := cluster.Postgres(t)
 	s := newSurfer(t, b, &site{running: startServing(t, map[string]string{"CICOSTS_DATABASE_URL": url, "CICOSTS_SECRET": testSecret})}, browsertest.View{})
 	s.setUp()
-	setStandby := func(name string) {
-		t.Helper()
-		storetest.Exec(t, url, "ALTER SYSTEM SET synchronous_standby_names = '"+name+"'")
-		storetest.Exec(t, url, "SELECT pg_reload_conf()")
-	}
-	db := storetest.DB(t, url)
-	storetest.Exec(t, url, "CREATE TABLE probe (n INT)")
-	waits := func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-		defer cancel()
-		_, err := db.ExecContext(ctx, "INSERT INTO probe VALUES (1)")
-		return err != nil
-	}
 	generate := func(name string) (key, page string) {
 		t.Helper()
 		key = s.generate(name)
 		s.goTo("/settings/api")
 		page = "/settings/api/keys/" + browsertest.Eval[string](t, s.Page, "document.querySelector('tr[data-key-id]').dataset.keyId")
-		setStandby("missing")
-		waitUntil(t, "a commit waits for the standby", waits)
+		cluster.SetStandbys(t, "missing")
+		cluster.CommitsWait(t)
 		return key, page
 	}
 	announced := func(text string) {
@@ -46,7 +31,7 @@ func testInDoubt(t *testing.T, b *browsertest.Browser) {
 	}
 	certain := func(name, key string) {
 		t.Helper()
-		setStandby("")
+		cluster.SetStandbys(t, "")
 		announced("“" + name + "” is revoked. Requests with it fail.")
 		if status, code := s.call("/v1/key", key); status != http.StatusUnauthorized {
 			t.Errorf("the revoked key is answered %d %s", status, code)
@@ -98,7 +83,7 @@ func testInDoubt(t *testing.T, b *browsertest.Browser) {
 		t.Errorf("without the script the page says %q", text)
 	}
 	s.inspect("in doubt, without script")
-	setStandby("")
+	cluster.SetStandbys(t, "")
 	waitUntil(t, "looking again tells of the revocation", func() bool {
 		s.goTo(page)
 		return strings.Contains(s.Text(t, "main"), "Revoked by "+ownerEmail)

@@ -77,7 +77,7 @@ func TestChangeByKeyAndRevocation(t *testing.T) {
 		case err := <-revoked:
 			close(end)
 			t.Fatalf("revoked during an effect: %v", err)
-		case <-time.After(300 * time.Millisecond): // time enough to do wrong
+		case <-time.After(time.Second): // time enough to do wrong, and to wait
 		}
 		second := change(func() { t.Error("an effect that began after the revocation") })
 		time.Sleep(50 * time.Millisecond)

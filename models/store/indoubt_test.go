@@ -17,17 +17,8 @@ func TestRevocationThatIsNotReplicatedIsNotConfirmed(t *testing.T) {
 	owner := storetest.MustOwner(t, st)
 	_, key := storetest.MustKey(t, st, owner)
 	db := storetest.DB(t, url)
-	setStandbys := func(names string) {
-		t.Helper()
-		for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '" + names + "'", "SELECT pg_reload_conf()"} {
-			if _, err := db.Exec(statement); err != nil {
-				t.Fatal(err)
-			}
-		}
-		time.Sleep(time.Second) // the server tells its processes one after the other, and none says that it knows
-	}
-	setStandbys("missing")
-
+	cluster.SetStandbys(t, "missing")
+	cluster.CommitsWait(t)
 	revoke := func() <-chan error {
 		done := make(chan error, 1)
 		go func() {
@@ -69,10 +60,8 @@ func TestRevocationThatIsNotReplicatedIsNotConfirmed(t *testing.T) {
 		}
 	}
 	wantUncertain(true)
-	setStandbys("")
-	if err := <-revoke(); err != nil {
-		t.Errorf("with no standby asked for: %v", err)
-	}
+	cluster.SetStandbys(t, "")
+	until(t, "with no standby asked for it is confirmed", func() bool { return <-revoke() == nil })
 	wantUncertain(false)
 	if h, err := st.History(t.Context(), owner.AccountID, key.ID); err != nil || len(h) != 2 {
 		t.Errorf("%d events, %v; want one creation and one revocation", len(h), err)

@@ -17,22 +17,8 @@ func TestMigrationStatesWithoutTheStandby(t *testing.T) {
 	if err := st.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	storetest.Exec(t, url, "CREATE TABLE probe (n INT)")
-	db := storetest.DB(t, url)
-	storetest.Exec(t, url, "ALTER SYSTEM SET synchronous_standby_names = 'missing'")
-	storetest.Exec(t, url, "SELECT pg_reload_conf()")
-	waits := func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		defer cancel()
-		_, err := db.ExecContext(ctx, "INSERT INTO probe VALUES (1)")
-		return err != nil
-	}
-	for deadline := time.Now().Add(20 * time.Second); !waits(); {
-		if time.Now().After(deadline) {
-			t.Fatal("no commit waits for the standby")
-		}
-	}
-
+	cluster.SetStandbys(t, "missing")
+	cluster.CommitsWait(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if _, err := st.MigrationStates(ctx); err != nil {

@@ -25,18 +25,8 @@ func withFailover(t *testing.T, _ *storetest.Cluster) *site {
 // synchronous has the primary confirm nothing that its standby has not.
 func synchronous(t *testing.T, _ *storetest.Cluster) *site {
 	s := withFailover(t, nil)
-	storetest.Exec(t, s.database, "ALTER SYSTEM SET synchronous_standby_names = 'standby'")
-	storetest.Exec(t, s.database, "SELECT pg_reload_conf()")
-	db := storetest.DB(t, s.database)
-	defer db.Close()
-	waitFor(t, "synchronous replication", func() error { // before the replicas look
-		var state string
-		err := db.QueryRowContext(t.Context(), "SELECT sync_state FROM pg_stat_replication").Scan(&state)
-		if err == nil && state != "sync" {
-			err = errors.New(state)
-		}
-		return err
-	})
+	s.cluster.SetStandbys(t, "standby")
+	s.cluster.InSync(t) // before the replicas look
 	return s
 }
 

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Standby starts a server that follows c by streaming replication, with settings of the form name=value, and is removed
@@ -75,6 +77,68 @@ func (c *Cluster) CaughtUp(t testing.TB, standby *Cluster) {
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("the standby did not catch up")
+		}
+	}
+}
+
+// SetStandbys has the server wait with commits for standbys of these names, or for none, as soon as its processes know.
+func (c *Cluster) SetStandbys(t testing.TB, names string) {
+	t.Helper()
+	var done bool
+	c.mu.Lock()
+	_, err := c.admin.Exec(context.Background(), "ALTER SYSTEM SET synchronous_standby_names = '"+names+"'")
+	c.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.query(t, "SELECT pg_reload_conf()", &done)
+}
+
+// InSync returns when a standby of c is synchronous.
+func (c *Cluster) InSync(t testing.TB) {
+	t.Helper()
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
+		var synchronous bool
+		c.query(t, "SELECT EXISTS (SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync')", &synchronous)
+		if synchronous {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no standby is synchronous")
+		}
+	}
+}
+
+// CommitsWait returns when commits wait for a standby, as they do some time after SetStandbys with one that is missing.
+func (c *Cluster) CommitsWait(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	probe, err := pgx.Connect(ctx, c.url("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer probe.Close(context.Background())
+	for waited := false; !waited; {
+		over := make(chan error, 1)
+		go func() {
+			// The least there is to commit.
+			_, err := probe.Exec(ctx, "SET LOCAL synchronous_commit TO on; SELECT pg_logical_emit_message(true, '', '')")
+			over <- err
+		}()
+		for done := false; !done; {
+			select {
+			case err := <-over:
+				if err != nil {
+					t.Fatalf("no commit waits for a standby: %v", err)
+				}
+				done = true
+			case <-time.After(5 * time.Millisecond):
+				var ended int
+				c.query(t, fmt.Sprint("SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid = ",
+					probe.PgConn().PID()), &ended)
+				waited = waited || ended > 0
+			}
 		}
 	}
 }
