@@ -179,6 +179,8 @@ func (s *Store) checkReplication() Check {
 	switch {
 	case len(async) > 0:
 		return warn("replication", "%s without synchronous replication: %s", strings.Join(async, ", "), advice)
+	case v.elsewhere():
+		return warn("replication", "%d of the database URL's standbys are not connected to the primary: %s", v.StandbyHosts-len(v.Standbys), advice)
 	case len(v.Standbys) > 0:
 		return ok("replication", "synchronous, to %d", len(v.Standbys))
 	case v.StandbyNames != "":

@@ -36,6 +36,11 @@ func (h history) before(other history) bool {
 	return h.known() && h.System == other.System && h.Timeline < other.Timeline
 }
 
+// foreign reports whether h is that of another cluster.
+func (h history) foreign(other history) bool {
+	return h.known() && other.known() && h.System != other.System
+}
+
 // historySQL are the columns that history is read from. The timeline is that of the write-ahead log's newest file, which
 // is right at once after a promotion, unlike pg_control_checkpoint().
 const historySQL = `(SELECT system_identifier FROM pg_control_system()),
@@ -76,11 +81,19 @@ type serverView struct {
 	History      history
 	StandbyNames string   // synchronous_standby_names
 	Standbys     []string // of each that is connected: its name, a space, its sync_state, which is "" where the role may not see it
+	StandbyHosts int      // how many other hosts of the URL are standbys, connected to it or not
 }
 
 // synchronous reports whether every standby that could be promoted has all that was confirmed.
 func (v *serverView) synchronous() bool {
-	return v.StandbyNames != "" && len(v.asynchronous()) == 0
+	return v.StandbyNames != "" && len(v.asynchronous()) == 0 && !v.elsewhere()
+}
+
+// elsewhere reports whether hosts of the URL are standbys that may lack what was confirmed because they are not connected
+// to this server: they follow another standby, or have fallen behind.
+func (v *serverView) elsewhere() bool {
+	k, _ := required(v.StandbyNames)
+	return v.StandbyHosts > len(v.Standbys) && v.StandbyHosts > k
 }
 
 // asynchronous lists the connected standbys that may lack what was confirmed.
@@ -88,7 +101,7 @@ func (v *serverView) asynchronous() []string {
 	var names []string
 	for _, standby := range v.Standbys {
 		name, state := cutLast(standby)
-		if state == "sync" || state == "quorum" && quorum(v.StandbyNames) >= len(v.Standbys) {
+		if k, quorum := required(v.StandbyNames); state == "sync" || state == "quorum" && quorum && k >= len(v.Standbys) {
 			continue
 		}
 		names = append(names, name)
@@ -101,22 +114,31 @@ func cutLast(s string) (before, after string) {
 	return s[:i], s[i+1:]
 }
 
-// quorum is k of synchronous_standby_names' ANY k (…), else 0.
-func quorum(names string) int {
-	fields := strings.Fields(strings.NewReplacer("(", " ( ").Replace(names))
-	if len(fields) < 2 || !strings.EqualFold(fields[0], "ANY") {
-		return 0
+// required reads synchronous_standby_names: how many standbys a commit waits for, and whether any of those that are named
+// will do, rather than the first.
+func required(names string) (k int, anyOf bool) {
+	fields := strings.Fields(strings.ReplaceAll(names, "(", " ( "))
+	if len(fields) == 0 {
+		return 0, false
 	}
-	k, _ := strconv.Atoi(fields[1])
-	return k
+	anyOf = strings.EqualFold(fields[0], "ANY")
+	if len(fields) > 1 && (anyOf || strings.EqualFold(fields[0], "FIRST")) {
+		fields = fields[1:]
+	}
+	k, err := strconv.Atoi(fields[0])
+	if err != nil { // a list of names alone
+		return 1, false
+	}
+	return k, anyOf
 }
 
-// viewSQL leaves out base backups and logical subscribers: neither can be promoted.
+// viewSQL are the columns of a serverView: read-only, StandbyNames, and Standbys a line each, as names hold only printable
+// characters. It leaves out base backups and logical subscribers: neither can be promoted.
 const viewSQL = `SELECT current_setting('transaction_read_only') = 'on', current_setting('synchronous_standby_names'),
-	ARRAY(SELECT coalesce(application_name, '') || ' ' || coalesce(sync_state, '') FROM pg_stat_replication r
+	array_to_string(ARRAY(SELECT coalesce(application_name, '') || ' ' || coalesce(sync_state, '') FROM pg_stat_replication r
 		WHERE state IS DISTINCT FROM 'backup' AND NOT EXISTS
 			(SELECT 1 FROM pg_replication_slots s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')
-		ORDER BY 1)`
+		ORDER BY 1), E'\n')`
 
 // watchedHost is one host of the URL. Between rounds nothing uses it.
 type watchedHost struct {
@@ -150,14 +172,20 @@ func (h *watchedHost) ask(ctx context.Context, base *pgx.ConnConfig) (v serverVi
 }
 
 func (h *watchedHost) read(ctx context.Context, v *serverView) error {
-	if h.silent {
-		return h.conn.QueryRow(ctx, viewSQL).Scan(&v.Standby, &v.StandbyNames, &v.Standbys)
-	}
+	var standbys, walFile string
 	var system int64
-	var walFile string
-	err := h.conn.QueryRow(ctx, viewSQL+", "+historySQL).Scan(&v.Standby, &v.StandbyNames, &v.Standbys, &system, &walFile)
-	v.History = historyOf(system, walFile)
+	var err error
+	if h.silent {
+		err = h.conn.QueryRow(ctx, viewSQL).Scan(&v.Standby, &v.StandbyNames, &standbys)
+	} else {
+		err = h.conn.QueryRow(ctx, viewSQL+", "+historySQL).Scan(&v.Standby, &v.StandbyNames, &standbys, &system, &walFile)
+	}
+	v.Standbys, v.History = lines(standbys), historyOf(system, walFile)
 	return err
+}
+
+func lines(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
 }
 
 // watcher knows which host is the primary and tells when that changes.
@@ -304,6 +332,11 @@ func (w *watcher) judge(views []serverView) {
 	w.refuseOld()
 	best := w.best()
 	if best >= 0 {
+		for i := range views {
+			if i != best && views[i].Err == nil && views[i].Standby {
+				views[best].StandbyHosts++
+			}
+		}
 		w.follow(w.hosts[best], views[best])
 	}
 	w.silent = best < 0
@@ -323,12 +356,13 @@ func (w *watcher) refuseOld() {
 	}
 }
 
-// best returns the host to follow, or -1: one that accepts writes, of the cluster known so far where there is one, with
-// the newest timeline, and among equals the one that is followed already. Call with mu held.
+// best returns the host to follow, or -1: one that accepts writes, with the newest timeline, and among equals the one that
+// is followed already. Another cluster's is followed only from the start or at the address of the one before, where
+// somebody has replaced it. Call with mu held.
 func (w *watcher) best() int {
 	best := -1
 	for i, v := range w.views {
-		if v.Err != nil || v.Standby || v.History.before(w.history) {
+		if v.Err != nil || v.Standby || v.History.before(w.history) || w.hosts[i] != w.primary && v.History.foreign(w.history) {
 			continue
 		}
 		if best < 0 || w.better(i, best) {
@@ -394,7 +428,8 @@ func (w *watcher) movesSoFar() int {
 	return w.moves
 }
 
-// refuseOldPrimary refuses a new connection to a server on a timeline that was left.
+// refuseOldPrimary refuses a new connection to a server on a timeline that was left, or of another cluster until that is
+// followed.
 func (w *watcher) refuseOldPrimary(ctx context.Context, server *pgconn.PgConn) error {
 	w.mu.Lock()
 	newest := w.history
@@ -403,8 +438,12 @@ func (w *watcher) refuseOldPrimary(ctx context.Context, server *pgconn.PgConn) e
 		return nil
 	}
 	h, err := readHistory(ctx, server)
-	if err == nil && h.before(newest) {
+	switch {
+	case err != nil:
+	case h.before(newest):
 		err = fmt.Errorf("the server is an old primary, on timeline %d where %d is known", h.Timeline, newest.Timeline)
+	case h.foreign(newest):
+		err = errors.New("the server is of another cluster")
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"net"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -68,8 +69,7 @@ func newPair(t *testing.T) pair {
 // synchronize has the primary confirm nothing that the standby has not, from when the store sees that.
 func (p pair) synchronize(t *testing.T, st *store.Store) {
 	t.Helper()
-	storetest.Exec(t, p.url, "ALTER SYSTEM SET synchronous_standby_names = 'standby'")
-	storetest.Exec(t, p.url, "SELECT pg_reload_conf()")
+	p.primary.SetStandbys(t, "standby")
 	until(t, "synchronous replication", func() bool {
 		_, synchronous := st.Followed()
 		return synchronous
@@ -186,6 +186,7 @@ func TestConnectionsThatFallSilent(t *testing.T) {
 		go func() {
 			for ctx.Err() == nil {
 				answers(ctx, st)
+				time.Sleep(time.Millisecond) // or failures at once would keep the machine busy
 			}
 		}()
 	}
@@ -223,6 +224,7 @@ func TestFollowsThePrimary(t *testing.T) {
 				go func() {
 					for ctx.Err() == nil {
 						answers(ctx, st)
+						time.Sleep(time.Millisecond) // or failures at once would keep the machine busy
 					}
 				}()
 			}
@@ -274,6 +276,36 @@ func TestOldPrimaryIsRefused(t *testing.T) {
 			t.Fatalf("with the old primary alone: %v", err)
 		}
 	}
+}
+
+// While the primary is away, another cluster's that stands in the URL by mistake knows nothing of its keys, and is not asked.
+func TestAnotherClusterIsRefused(t *testing.T) {
+	var servers []*storetest.Cluster
+	var address *url.URL
+	for range 2 {
+		c := storetest.NewCluster(t)
+		var err error
+		if address, err = url.Parse(c.Empty(t)); err != nil {
+			t.Fatal(err)
+		}
+		address.Path = "/postgres" // which both have
+		if err := storetest.Open(t, address.String()).Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		servers = append(servers, c)
+	}
+	ours, other := servers[0], servers[1]
+	st := storetest.Open(t, storetest.WithHosts(address.String(), ours.Host(), other.Host()))
+	secret, _ := storetest.MustKey(t, st, storetest.MustOwner(t, st))
+	ours.Stop(t)
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		found, err := st.KeysByHash(t.Context(), []keytext.Hash{storetest.Hasher.Hash(secret)}, nil)
+		if models.CodeOf(err) != models.CodeUnavailable {
+			t.Fatalf("%v, %v", found, err)
+		}
+	}
+	ours.Start(t)
+	until(t, "answers", func() bool { return answers(t.Context(), st) })
 }
 
 // Who starts does not take the first server that accepts writes for the primary, while another one is slow to answer.

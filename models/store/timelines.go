@@ -26,7 +26,7 @@ const (
 	recordTimeout = 3 * time.Second
 )
 
-// beat is a row of timelines that was committed and confirmed to this process.
+// beat is a row of timelines that was committed, by this process or before its eyes.
 type beat struct {
 	history history
 	at      models.Instant
@@ -63,7 +63,7 @@ func (s *Store) recordTimelines(ctx context.Context) {
 
 // noted is what came of recording the timeline.
 type noted struct {
-	beat beat             // the row written; zero: none was due
+	beat beat             // the newest row known to be committed; zero: none
 	left models.Timeline  // where a change was recorded: the timeline before
 	lost *models.Failover // what every account was told of, now or by another replica
 }
@@ -74,14 +74,14 @@ func (s *Store) noteTimeline(ctx context.Context) error {
 	defer cancel()
 	w := s.watch
 	w.mu.Lock()
-	seen, synchronous, known := w.change, w.view.synchronous(), w.history.known()
+	seen, standbyHosts, known := w.change, w.view.StandbyHosts, w.history.known()
 	w.mu.Unlock()
 	if !known {
 		return nil // of which the watcher has warned
 	}
 	var n noted
 	err := s.change(ctx, "recording the timeline", func(tx *gorm.DB, _ models.Instant) (err error) {
-		n, err = s.noteTimelineIn(tx, seen, synchronous)
+		n, err = s.noteTimelineIn(tx, seen, standbyHosts)
 		return err
 	})
 	if err != nil {
@@ -105,21 +105,24 @@ func (s *Store) noteTimeline(ctx context.Context) error {
 	return nil
 }
 
-func (s *Store) noteTimelineIn(tx *gorm.DB, seen change, synchronous bool) (n noted, err error) {
+func (s *Store) noteTimelineIn(tx *gorm.DB, seen change, standbyHosts int) (n noted, err error) {
 	if err := s.makeDurable(tx); err != nil { // so that a row that is lost proves that more may be
 		return n, err
 	}
 	// Of the server that answers, whichever that is, and by its clock, as those of replicas differ.
 	var server struct {
-		System  int64
-		WalFile string
-		Now     models.Instant
+		StandbyNames, Standbys string
+		System                 int64
+		WalFile                string
+		Now                    models.Instant
 	}
-	err = tx.Raw("SELECT h.system, h.wal_file, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now FROM (SELECT " +
-		historySQL + ") AS h (system, wal_file)").Scan(&server).Error
+	err = tx.Raw("SELECT h.*, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now FROM (" + viewSQL + ", " +
+		historySQL + ") AS h (read_only, standby_names, standbys, system, wal_file)").Scan(&server).Error
 	if err != nil {
 		return n, err
 	}
+	view := serverView{StandbyNames: server.StandbyNames, Standbys: lines(server.Standbys), StandbyHosts: standbyHosts}
+	synchronous := view.synchronous()
 	at := beat{historyOf(server.System, server.WalFile), server.Now}
 	if !at.history.known() {
 		return n, errStandby
@@ -134,6 +137,7 @@ func (s *Store) noteTimelineIn(tx *gorm.DB, seen change, synchronous bool) (n no
 		return s.noteChange(tx, seen, at, synchronous)
 	}
 	if row.LastSeenAt > at.at.Add(beatSlack-beatEvery) && row.Synchronous == synchronous {
+		n.beat = beat{at.history, row.LastSeenAt} // another replica's proves as much
 		return n, nil
 	}
 	n.beat = at

@@ -125,6 +125,29 @@ func TestSynchronousFailoverIsSilent(t *testing.T) {
 	}
 }
 
+// A standby that follows another standby may be promoted too, and lack what was confirmed.
+func TestFailoverToACascadedStandbyIsAnnounced(t *testing.T) {
+	primary := storetest.NewCluster(t, "full_page_writes=on") // or a standby could not be copied
+	url := primary.Postgres(t)
+	second := primary.Standby(t)
+	third := second.Standby(t)
+	st := storetest.Open(t, storetest.WithHosts(url, primary.Host(), second.Host(), third.Host()))
+	owner := storetest.MustOwner(t, st)
+	primary.CaughtUp(t, third)
+	primary.SetStandbys(t, "standby")
+	primary.InSync(t)
+	time.Sleep(2 * time.Second) // in which the store looks at it
+	mustNote(t, st)
+	primary.CaughtUp(t, third)
+	primary.Stop(t)
+	third.Promote(t)
+	follows(t, st, 2)
+	mustNote(t, st)
+	if list := mustFailovers(t, st, owner); len(list) != 1 {
+		t.Errorf("%v", list)
+	}
+}
+
 // A row that this process was told is safe, and that is gone, shows that a claim of synchronous replication was wrong.
 func TestLostRowShowsALoss(t *testing.T) {
 	p := newPair(t)
