@@ -169,7 +169,13 @@ func TestRequestLog(t *testing.T) {
 func TestPanic(t *testing.T) {
 	s := sqliteSite(t, func(c *Config) { c.Store = panicky{c.Store} })
 	v := s.addUser("Acme", models.RoleOwner)
+	start := len(s.log.String())
 	a := s.browser().post("/login", loginForm(v.Email, goodPassword)).want(http.StatusInternalServerError)
+	var line struct{ Level, Msg, Error string }
+	mustBeNil(t, json.Unmarshal([]byte(s.log.String()[start:]), &line)) // one alone
+	if line.Level != "ERROR" || line.Msg != "request" || !strings.Contains(line.Error, "defect") {
+		t.Errorf("the log has %+v", line)
+	}
 	checkHeaders(t, a, false)
 	if len(a.cookies) != 0 || !strings.Contains(a.text(), "Something went wrong") || strings.Contains(a.body, "defect") {
 		t.Errorf("cookies %v, %s", a.cookies, a.text())

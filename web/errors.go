@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -47,9 +48,8 @@ func (s *server) handleError(err error, c echo.Context) {
 		status = http.StatusInternalServerError
 		failure = &models.Error{Code: models.CodeInternal, Message: "Something went wrong on our side. It has been logged."}
 	}
-	id := c.Response().Header().Get(echo.HeaderXRequestID)
 	if status >= 500 {
-		s.Log.Error("request failed", "id", id, "route", routeOf(c), "error", err)
+		c.Set(failureKey, err)
 	}
 	if c.Response().Committed {
 		return
@@ -64,8 +64,8 @@ func (s *server) handleError(err error, c echo.Context) {
 	if isAPI(c.Request().URL.Path) {
 		answer = apiError
 	}
-	if err := answer(c, status, failure, err); err != nil {
-		s.Log.Error("answering a failure", "id", id, "error", err)
+	if unsent := answer(c, status, failure, err); unsent != nil {
+		c.Set(failureKey, fmt.Errorf("%w; the answer was not sent: %w", err, unsent))
 		if !c.Response().Committed {
 			c.Response().WriteHeader(status) // an answer that was never begun would go out as 200
 		}

@@ -38,10 +38,15 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if s.Metrics != nil {
 			s.Metrics.Answered(surfaceOf(c), c.Response().Status, took)
 		}
-		s.Log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request",
+		level, attrs := slog.LevelInfo, []slog.Attr{
 			slog.String("id", id), slog.String("method", clip(methodOf(c.Request()), 16)), slog.String("route", routeOf(c)),
 			slog.Int("status", c.Response().Status), slog.Int64("took_us", took.Microseconds()), slog.String("ip", c.RealIP()),
-			slog.String("who", whoOf(c)))
+			slog.String("who", whoOf(c)),
+		}
+		if err, failed := c.Get(failureKey).(error); failed {
+			level, attrs = slog.LevelError, append(attrs, slog.Any("error", err))
+		}
+		s.Log.LogAttrs(c.Request().Context(), level, "request", attrs...)
 		return nil
 	}
 }
@@ -68,7 +73,10 @@ func routeOf(c echo.Context) string {
 	return c.Path()
 }
 
-const whoKey = "who"
+const (
+	whoKey     = "who"
+	failureKey = "failure" // what made an answer one of 5xx, for the log
+)
 
 // setWho notes the id of the user or key for the log.
 func setWho(c echo.Context, id string) { c.Set(whoKey, id) }

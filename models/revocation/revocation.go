@@ -97,7 +97,11 @@ func (r *Revoker) RevokeKey(ctx context.Context, by models.Actor, accountID, key
 	defer cancel()
 	t := r.join(by, target{accountID, keyID})
 	if t == nil {
-		return r.cfg.Store.RevokeKey(ctx, by, accountID, keyID)
+		key, err := r.cfg.Store.RevokeKey(ctx, by, accountID, keyID)
+		if err == nil {
+			r.confirmed(key, by)
+		}
+		return key, err
 	}
 	select {
 	case <-t.done:
@@ -214,10 +218,20 @@ func (r *Revoker) run(t *task) {
 		r.inDoubt--
 	}
 	r.mu.Unlock()
-	if doubted {
-		r.cfg.Log.Info("a revocation is no longer in doubt", "key", t.keyID, "revoked", t.err == nil)
+	switch {
+	case t.err == nil:
+		r.confirmed(t.key, t.by)
+	case doubted:
+		r.cfg.Log.Info("a revocation is no longer in doubt: the key is not revoked", "key", t.keyID, "error", t.err)
 	}
 	close(t.done)
+}
+
+// confirmed logs a revocation before anybody is told of it, so that it is known where the database has forgotten it after a
+// failover.
+func (r *Revoker) confirmed(key models.KeyRecord, by models.Actor) {
+	r.cfg.Log.Info("revocation confirmed", "key", key.ID, "account", key.AccountID, "revoked_at", key.RevokedAt.Time(),
+		"asked_by", string(by.Type)+" "+by.ID)
 }
 
 // retry reports whether it became certain what has become of the key.

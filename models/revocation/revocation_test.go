@@ -151,9 +151,13 @@ func TestRevokeKey(t *testing.T) {
 		"a defect meanwhile": {[]error{errAway, errDefect}, nil, 3}, // which does not tell how the first try ended
 	} {
 		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
 			f := &fakeStore{script: map[string][]error{"key": tt.script}}
-			revoking(t, f, Config{}, func(t *testing.T, r *Revoker) {
+			revoking(t, f, Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, func(t *testing.T, r *Revoker) {
 				key, err := r.RevokeKey(t.Context(), ada, "acct", "key")
+				if n := strings.Count(log.String(), `msg="revocation confirmed" key=key `); (n == 1) != (err == nil) || n > 1 {
+					t.Errorf("it says %d times that it is confirmed: %s", n, log.String())
+				}
 				if err != tt.want || err == nil && key.ID != "key" {
 					t.Errorf("%q, %v; want %v", key.ID, err, tt.want)
 				}

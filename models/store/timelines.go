@@ -99,7 +99,7 @@ func (s *Store) noteTimeline(ctx context.Context) error {
 		slog.Warn("the database is on another timeline than the last that was recorded", "from_timeline", n.left.Timeline, "to_timeline", n.beat.history.Timeline)
 	}
 	if n.lost != nil {
-		slog.Error("the database failed over to a server that may lack what was confirmed: look at what was revoked in this time",
+		slog.Error("the database failed over to a server that may lack what was confirmed: revoke again what the logs of this time call \"revocation confirmed\" and is active",
 			"timeline", n.lost.Timeline, "from", n.lost.LostFrom.Time(), "to", n.lost.LostTo.Time())
 	}
 	return nil

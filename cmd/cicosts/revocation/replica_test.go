@@ -193,10 +193,10 @@ func (r *replica) unusual() []byte {
 	var failed, other [][]byte
 	for line := range bytes.Lines(out) {
 		switch {
-		case bytes.Contains(line, []byte(`"msg":"request failed"`)):
-			failed = append(failed, line)
 		case !bytes.Contains(line, []byte(`"msg":"request"`)):
 			other = append(other, line)
+		case bytes.Contains(line, []byte(`"level":"ERROR"`)):
+			failed = append(failed, line)
 		}
 	}
 	return bytes.Join(append(other[max(0, len(other)-10):], failed[max(0, len(failed)-3):]...), nil)
