@@ -58,10 +58,10 @@ func mainJob(t *testing.T, s *surfer) {
 	} else {
 		s.copyKey()
 	}
-	if status, code := s.call("/v1/costs", key); status != http.StatusOK {
+	if status, code := answered(s.t, s.base+"/v1/costs", key); status != http.StatusOK {
 		t.Errorf("the new key is answered %d %s", status, code)
 	}
-	if status, code := s.call("/v1/key", key); status != http.StatusOK {
+	if status, code := answered(s.t, s.base+"/v1/key", key); status != http.StatusOK {
 		t.Errorf("the new key is answered %d %s", status, code)
 	}
 
@@ -81,7 +81,7 @@ func mainJob(t *testing.T, s *surfer) {
 		t.Errorf("the question is %q", got)
 	}
 	s.open(".danger", "[class*=badge][class*=off]")
-	if status, code := s.call("/v1/key", key); status != http.StatusUnauthorized || code != "invalid_api_key" {
+	if status, code := answered(s.t, s.base+"/v1/key", key); status != http.StatusUnauthorized || code != "invalid_api_key" {
 		t.Errorf("the revoked key is answered %d %s", status, code)
 	}
 	s.goTo("/settings/api?status=revoked")

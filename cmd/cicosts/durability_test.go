@@ -47,7 +47,7 @@ func revokeAndKill(t *testing.T, bin, db string, rounds int, crash func()) {
 		kept := admin.generate(url.Values{"name": {"kept"}, "mode": {"live"}})
 		key := admin.generate(url.Values{"name": {"revoked"}, "mode": {"live"}})
 		revoke := "/settings/api/keys/" + admin.newestKey() + "/revoke"
-		if status := p.checked(t, key); status != http.StatusOK {
+		if status, _ := answered(t, p.base+"/v1/key", key); status != http.StatusOK {
 			t.Fatalf("the new key is answered %d", status)
 		}
 		admin.client.CheckRedirect = func(*http.Request, []*http.Request) error {
@@ -60,10 +60,10 @@ func revokeAndKill(t *testing.T, bin, db string, rounds int, crash func()) {
 		crash()
 		p = startProcess(t, bin, db)
 		admin.base, admin.client.CheckRedirect = p.base, nil // the cookies are for every port
-		if status := p.checked(t, key); status != http.StatusUnauthorized {
+		if status, _ := answered(t, p.base+"/v1/key", key); status != http.StatusUnauthorized {
 			t.Errorf("after the restart the revoked key is answered %d", status)
 		}
-		if status := p.checked(t, kept); status != http.StatusOK {
+		if status, _ := answered(t, p.base+"/v1/key", kept); status != http.StatusOK {
 			t.Errorf("after the restart the other key is answered %d", status)
 		}
 	}
@@ -130,15 +130,4 @@ func (p *process) setupLink(t *testing.T) string {
 		t.Fatal("no setup link")
 		return ""
 	}
-}
-
-// checked asks the API with a key until it knows, as on a busy machine it may not in time.
-func (p *process) checked(t *testing.T, key string) int {
-	t.Helper()
-	status := 0
-	waitUntil(t, "the key is checked", func() bool {
-		status = callWith(t, p.base, key)
-		return status != http.StatusServiceUnavailable
-	})
-	return status
 }

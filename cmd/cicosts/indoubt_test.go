@@ -33,7 +33,7 @@ func testInDoubt(t *testing.T, b *browsertest.Browser) {
 		t.Helper()
 		cluster.SetStandbys(t, "")
 		announced("“" + name + "” is revoked. Requests with it fail.")
-		if status, code := s.call("/v1/key", key); status != http.StatusUnauthorized {
+		if status, code := answered(s.t, s.base+"/v1/key", key); status != http.StatusUnauthorized {
 			t.Errorf("the revoked key is answered %d %s", status, code)
 		}
 		if n := s.Count(t, "[data-poll]"); n != 0 {

@@ -136,10 +136,10 @@ func TestKeyListAndRevoke(t *testing.T) {
 
 		first := operate(t, db, "", "key", "revoke", id)
 		first.want(t, 0, "Revoked "+id+" (Grafana), in effect since ")
-		if status := callWith(t, r.base, key); status != http.StatusUnauthorized {
+		if status, _ := answered(t, r.base+"/v1/key", key); status != http.StatusUnauthorized {
 			t.Errorf("the revoked key is answered %d", status)
 		}
-		if status := callWith(t, r.base, other); status != http.StatusOK {
+		if status, _ := answered(t, r.base+"/v1/key", other); status != http.StatusOK {
 			t.Errorf("the other key is answered %d", status)
 		}
 		if again := operate(t, db, "", "key", "revoke", id); again != first {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"sync"
@@ -39,7 +40,7 @@ func TestRevokedOnEveryReplica(t *testing.T) {
 						default:
 						}
 						sent := time.Now().UnixNano()
-						switch status := callWith(t, r.base, key); status {
+						switch status, _ := callWith(t, r.base+"/v1/key", key); status {
 						case http.StatusOK:
 							accepted[i].Add(1)
 							if at := confirmed.Load(); at != 0 && sent > at {
@@ -51,7 +52,7 @@ func TestRevokedOnEveryReplica(t *testing.T) {
 						default:
 							t.Errorf("replica %d answered %d", i, status)
 						}
-						if status := callWith(t, r.base, kept); status != http.StatusOK && status != http.StatusServiceUnavailable {
+						if status, _ := callWith(t, r.base+"/v1/key", kept); status != http.StatusOK && status != http.StatusServiceUnavailable {
 							t.Errorf("replica %d answered %d to a key that was not revoked", i, status)
 						}
 					}
@@ -73,20 +74,35 @@ func TestRevokedOnEveryReplica(t *testing.T) {
 	}
 }
 
-func callWith(t *testing.T, base, key string) int {
-	req, err := http.NewRequest(http.MethodGet, base+"/v1/key", nil)
+// callWith asks the API with a key, and returns the status and the code of an error.
+func callWith(t *testing.T, address, key string) (status int, code string) {
+	req, err := http.NewRequest(http.MethodGet, address, nil)
 	if err != nil {
 		t.Error(err)
-		return 0
+		return 0, ""
 	}
 	req.Header.Set("Authorization", "Bearer "+key)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Error(err)
-		return 0
+		return 0, ""
 	}
-	resp.Body.Close()
-	return resp.StatusCode
+	defer resp.Body.Close()
+	var body struct{ Error struct{ Code string } }
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		t.Error(err)
+	}
+	return resp.StatusCode, body.Error.Code
+}
+
+// answered is what a request with a key is answered once the machine is not too busy to check it in time.
+func answered(t *testing.T, address, key string) (status int, code string) {
+	t.Helper()
+	waitUntil(t, "the key is checked", func() bool {
+		status, code = callWith(t, address, key)
+		return status != http.StatusServiceUnavailable
+	})
+	return status, code
 }
 
 // waitUntil waits for something that happens by itself, within a minute: the machine may be busy.

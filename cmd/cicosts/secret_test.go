@@ -165,7 +165,7 @@ func TestSecretRotation(t *testing.T) {
 		}
 		accepted := func(r *running, key string) {
 			t.Helper()
-			if got := callWith(t, r.base, key); got != http.StatusOK {
+			if got, _ := answered(t, r.base+"/v1/key", key); got != http.StatusOK {
 				t.Errorf("the key is answered %d", got)
 			}
 		}

@@ -118,7 +118,7 @@ func TestServeDrains(t *testing.T) {
 		admin.setUp(r.setup)
 		key := admin.generate(url.Values{"name": {"used"}, "mode": {"live"}})
 		for range 3 {
-			callWith(t, r.base, key)
+			answered(t, r.base+"/v1/key", key)
 		}
 		http.DefaultClient.CloseIdleConnections()
 

@@ -17,7 +17,7 @@ func testStates(t *testing.T, s *surfer) {
 		s.generate(name)
 	}
 	key := s.generate("Used")
-	s.call("/v1/key", key)
+	answered(s.t, s.base+"/v1/key", key)
 	const day = 24 * 3600 * 1e6
 	s.db("UPDATE api_keys SET created_at = created_at - ? WHERE name IN ('Old', 'Expired')", 101*day)
 	s.db("UPDATE api_keys SET expires_at = created_at + ? WHERE name = 'Expired'", 30*day)

@@ -118,26 +118,6 @@ func (s *surfer) copyKey() {
 	s.WaitUntil(s.t, "document.querySelector('[data-copy]').textContent === 'Copied'")
 }
 
-// call asks the API with the key and returns the status and the code of an error.
-func (s *surfer) call(path, key string) (int, string) {
-	s.t.Helper()
-	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.base+path, nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+key)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	var body struct{ Error struct{ Code string } }
-	if err := json.NewDecoder(res.Body).Decode(&body); err != nil {
-		s.t.Fatal(err)
-	}
-	return res.StatusCode, body.Error.Code
-}
-
 // db changes the program's database.
 func (s *surfer) db(query string, args ...any) {
 	s.t.Helper()
