@@ -91,7 +91,7 @@ func (s *site) exchange(raw string) (int, string) {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.address, "http://"))
 	s.must(err)
 	defer conn.Close()
-	s.must(conn.SetDeadline(time.Now().Add(10 * time.Second)))
+	s.must(conn.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = io.WriteString(conn, raw)
 	s.must(err)
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)

@@ -41,7 +41,7 @@ func (m *told) Answered(surface Surface, status int, took time.Duration) {
 // take returns what was told since the last take, once there are n answers: a client has its answer before they are.
 func (m *told) take(t *testing.T, n int) (checks, answered []string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		m.mu.Lock()
 		if len(m.answered) >= n {
 			checks, answered, m.checks, m.answered = m.checks, m.answered, nil, nil

@@ -182,7 +182,7 @@ func testProblems(t *testing.T, b *Browser, base string) {
 		"other.invalid", "missing.css", "Script answered 404",
 	} {
 		has := func(problem string) bool { return strings.Contains(problem, want) }
-		for deadline := time.Now().Add(10 * time.Second); !slices.ContainsFunc(p.Problems(), has); time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); !slices.ContainsFunc(p.Problems(), has); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("no problem with %q among %q", want, p.Problems())
 			}
