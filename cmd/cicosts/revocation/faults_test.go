@@ -64,13 +64,16 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// keysPerSite is less than an admin may generate in a minute.
+const keysPerSite = 50
+
 // drive goes through the rounds of a fault for as long as they are well.
 func (f *fault) drive(t *testing.T, program string, cluster *storetest.Cluster, well func(*driver) bool) {
 	t.Helper()
 	var s *site
 	var sum summary
 	for n, begin := 0, time.Now(); n < f.rounds || *long && time.Since(begin) < longCase; n++ {
-		if s == nil || s.standby != nil { // which takes over but once
+		if n%keysPerSite == 0 || s.standby != nil { // which takes over but once
 			s = f.site(t, cluster)
 			s.program, s.sum = program, &sum
 			s.open(t)

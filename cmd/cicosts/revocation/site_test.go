@@ -119,16 +119,22 @@ var (
 	keyPattern       = regexp.MustCompile(`id="api-key"[^>]*value="(cic_live_[0-9A-Za-z]+)"`)
 )
 
-// generate makes a key on the page and returns its text and its id.
+// generate makes a key on the page and returns its text and its id. It begins anew where the database is away.
 func (a *admin) generate(t *testing.T, r *replica) (text, id string) {
 	t.Helper()
-	token := a.find(t, r, "/settings/api/new", formTokenPattern)
-	status, body := a.submit(t, r, "/settings/api/keys", url.Values{"form_token": {token}, "name": {"Grafana"}, "mode": {"live"}})
-	key := keyPattern.FindStringSubmatch(body)
-	if status != http.StatusOK || key == nil {
-		t.Fatalf("generating a key: %d %s", status, body)
+	for end := time.Now().Add(patience); ; {
+		token := a.find(t, r, "/settings/api/new", formTokenPattern)
+		status, body := a.submit(t, r, "/settings/api/keys", url.Values{"form_token": {token}, "name": {"Grafana"}, "mode": {"live"}})
+		if status == http.StatusServiceUnavailable && time.Now().Before(end) {
+			time.Sleep(pause)
+			continue
+		}
+		key := keyPattern.FindStringSubmatch(body)
+		if status != http.StatusOK || key == nil {
+			t.Fatalf("generating a key: %d %s", status, body)
+		}
+		return key[1], a.find(t, r, "/settings/api", keyIDPattern) // the newest is on top
 	}
-	return key[1], a.find(t, r, "/settings/api", keyIDPattern) // the newest is on top
 }
 
 // find returns what a pattern finds first on a page.
@@ -142,17 +148,24 @@ func (a *admin) find(t *testing.T, r *replica, path string, pattern *regexp.Rege
 	return m[1]
 }
 
+// page reads a page, again while the database is away.
 func (a *admin) page(t *testing.T, r *replica, path string) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.addr+path, nil)
-	if err != nil {
-		t.Fatal(err)
+	for end := time.Now().Add(patience); ; {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.addr+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, body := a.do(t, req)
+		if status == http.StatusServiceUnavailable && time.Now().Before(end) {
+			time.Sleep(pause)
+			continue
+		}
+		if status != http.StatusOK {
+			t.Fatalf("%s: %d %s", path, status, body)
+		}
+		return body
 	}
-	status, body := a.do(t, req)
-	if status != http.StatusOK {
-		t.Fatalf("%s: %d %s", path, status, body)
-	}
-	return body
 }
 
 // A way asks once for the revocation of the driver's key, and returns when the first byte of the answer arrived and
