@@ -22,6 +22,13 @@ func LookupAnywhere(ctx context.Context, pool *pgxpool.Pool, hashes []keytext.Ha
 // NoteTimeline does once what RecordTimelines does until Close.
 func (s *Store) NoteTimeline(ctx context.Context) error { return s.noteTimeline(ctx) }
 
+// Standbys returns which standbys commits wait for, by the primary's word, and how many the watcher has seen.
+func (s *Store) Standbys() (names string, hosts int) {
+	s.watch.mu.Lock()
+	defer s.watch.mu.Unlock()
+	return s.watch.view.StandbyNames, s.watch.view.StandbyHosts
+}
+
 // Followed returns the timeline of the primary that the store follows and whether its replication is synchronous.
 func (s *Store) Followed() (timeline int64, synchronous bool) {
 	s.watch.mu.Lock()

@@ -133,10 +133,11 @@ func required(names string) (k int, anyOf bool) {
 }
 
 // viewSQL are the columns of a serverView: read-only, StandbyNames, and Standbys a line each, as names hold only printable
-// characters. It leaves out base backups and logical subscribers: neither can be promoted.
+// characters. It leaves out base backups, logical subscribers and what only archives the log, which replays nothing: none
+// can be promoted.
 const viewSQL = `SELECT current_setting('transaction_read_only') = 'on', current_setting('synchronous_standby_names'),
 	array_to_string(ARRAY(SELECT coalesce(application_name, '') || ' ' || coalesce(sync_state, '') FROM pg_stat_replication r
-		WHERE state IS DISTINCT FROM 'backup' AND NOT EXISTS
+		WHERE state IS DISTINCT FROM 'backup' AND (replay_lsn IS NOT NULL OR sync_state IS NULL) AND NOT EXISTS
 			(SELECT 1 FROM pg_replication_slots s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')
 		ORDER BY 1), E'\n')`
 
@@ -197,7 +198,7 @@ type watcher struct {
 
 	mu      sync.Mutex // guards what follows
 	views   []serverView
-	refused []bool       // hosts logged as left behind
+	refused []bool       // hosts logged as left behind or of another cluster
 	primary *watchedHost // nil until found
 	history history      // the newest that the primary ever showed
 	view    serverView   // what the primary said last
@@ -261,6 +262,11 @@ func (w *watcher) find(ctx context.Context) error {
 			continue // which takes writes may be one that was left, and who is slow the primary
 		}
 		w.judge(views)
+		for i := range views {
+			if views[i].Err == nil && !views[i].Standby && w.foreign(i) {
+				return fmt.Errorf("%s and %s both accept writes and are of two clusters; take one out of the database URL", w.primary.name, w.hosts[i].name)
+			}
+		}
 		if w.primary != nil {
 			return nil
 		}
@@ -329,7 +335,7 @@ func (w *watcher) judge(views []serverView) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.views = views
-	w.refuseOld()
+	w.refuseOthers()
 	best := w.best()
 	if best >= 0 {
 		for i := range views {
@@ -342,27 +348,38 @@ func (w *watcher) judge(views []serverView) {
 	w.silent = best < 0
 }
 
-// refuseOld logs once of each host that takes writes although a newer history is known. Call with mu held.
-func (w *watcher) refuseOld() {
+// refuseOthers logs once of each host that takes writes but is not to be followed. Call with mu held.
+func (w *watcher) refuseOthers() {
 	for i, v := range w.views {
-		old := v.Err == nil && !v.Standby && v.History.before(w.history)
-		if old && !w.refused[i] {
+		if v.Err != nil {
+			continue
+		}
+		old, foreign := !v.Standby && v.History.before(w.history), !v.Standby && w.foreign(i)
+		switch {
+		case w.refused[i]:
+		case old:
 			slog.Error("refusing an old primary: it accepts writes on a timeline that was left; stop it, its data and the new primary's have parted",
 				"host", w.hosts[i].name, "timeline", v.History.Timeline, "primary", w.primary.name, "primary_timeline", w.history.Timeline)
+		case foreign:
+			slog.Error("refusing the primary of another cluster: take it out of the database URL, or restart every replica to follow it",
+				"host", w.hosts[i].name, "primary", w.primary.name)
 		}
-		if v.Err == nil {
-			w.refused[i] = old
-		}
+		w.refused[i] = old || foreign
 	}
 }
 
+// foreign reports whether a host is of another cluster than the one that is followed, and not in its place either, where
+// somebody has put it. Call with mu held.
+func (w *watcher) foreign(i int) bool {
+	return w.hosts[i] != w.primary && w.views[i].History.foreign(w.history)
+}
+
 // best returns the host to follow, or -1: one that accepts writes, with the newest timeline, and among equals the one that
-// is followed already. Another cluster's is followed only from the start or at the address of the one before, where
-// somebody has replaced it. Call with mu held.
+// is followed already. Another cluster's is not, save from the start. Call with mu held.
 func (w *watcher) best() int {
 	best := -1
 	for i, v := range w.views {
-		if v.Err != nil || v.Standby || v.History.before(w.history) || w.hosts[i] != w.primary && v.History.foreign(w.history) {
+		if v.Err != nil || v.Standby || v.History.before(w.history) || w.foreign(i) {
 			continue
 		}
 		if best < 0 || w.better(i, best) {

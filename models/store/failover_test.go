@@ -295,7 +295,9 @@ func TestAnotherClusterIsRefused(t *testing.T) {
 		servers = append(servers, c)
 	}
 	ours, other := servers[0], servers[1]
+	other.Stop(t)
 	st := storetest.Open(t, storetest.WithHosts(address.String(), ours.Host(), other.Host()))
+	other.Start(t)
 	secret, _ := storetest.MustKey(t, st, storetest.MustOwner(t, st))
 	ours.Stop(t)
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -306,6 +308,11 @@ func TestAnotherClusterIsRefused(t *testing.T) {
 	}
 	ours.Start(t)
 	until(t, "answers", func() bool { return answers(t.Context(), st) })
+	// Who starts cannot know which is meant.
+	_, err := store.Open(t.Context(), store.Config{URL: storetest.WithHosts(address.String(), ours.Host(), other.Host())})
+	if err == nil || !strings.Contains(err.Error(), "two clusters") {
+		t.Errorf("starting with both: %v", err)
+	}
 }
 
 // Who starts does not take the first server that accepts writes for the primary, while another one is slow to answer.

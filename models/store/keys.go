@@ -56,6 +56,9 @@ func (s *Store) RevokeKey(ctx context.Context, by models.Actor, accountID, keyID
 		s.noteCertain(ctx, accountID, keyID)
 	}
 	key, err := s.Key(ctx, accountID, keyID)
+	if err == nil && key.RevokedAt.IsZero() { // on a primary that was promoted meanwhile
+		return models.KeyRecord{}, models.Unavailable(errMoved)
+	}
 	key.RevocationUncertain = false
 	return key, err
 }

@@ -155,10 +155,11 @@ func (s *Store) newPool(cfg *pgxpool.Config, size int32) *pgxpool.Pool {
 }
 
 func refuseStandby(ctx context.Context, conn *pgconn.PgConn) error {
-	if err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn); err != nil {
-		return fmt.Errorf("the server is a standby (in recovery) or read-only, so it may miss revocations; name the primary: %w", err)
+	err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn)
+	if err == nil || ctx.Err() != nil { // not asked to the end
+		return err
 	}
-	return nil
+	return fmt.Errorf("the server is a standby (in recovery) or read-only, so it may miss revocations; name the primary: %w", err)
 }
 
 // errNotReplicated says that the server gave up waiting for its synchronous standbys. It reports that as a success with a

@@ -26,7 +26,8 @@ const (
 	recordTimeout = 3 * time.Second
 )
 
-// beat is a row of timelines that was committed, by this process or before its eyes.
+// beat is a row of timelines that was committed and confirmed to this process. One that it sees proves less: a commit that
+// gives up waiting for its standby is seen as well.
 type beat struct {
 	history history
 	at      models.Instant
@@ -63,7 +64,7 @@ func (s *Store) recordTimelines(ctx context.Context) {
 
 // noted is what came of recording the timeline.
 type noted struct {
-	beat beat             // the newest row known to be committed; zero: none
+	beat beat             // the row written; zero: none was due
 	left models.Timeline  // where a change was recorded: the timeline before
 	lost *models.Failover // what every account was told of, now or by another replica
 }
@@ -92,14 +93,14 @@ func (s *Store) noteTimeline(ctx context.Context) error {
 	if w.change == seen {
 		w.change = change{}
 	}
-	if n.beat.at != 0 {
+	if n.beat.at != 0 && n.beat.history == w.history { // a newer one, which is followed next, proves nothing of this one
 		w.beat = n.beat
 	}
 	if n.left.Timeline != 0 && !seen.happened { // else said by the watcher
 		slog.Warn("the database is on another timeline than the last that was recorded", "from_timeline", n.left.Timeline, "to_timeline", n.beat.history.Timeline)
 	}
 	if n.lost != nil {
-		slog.Error("the database failed over to a server that may lack what was confirmed: revoke again what the logs of this time call \"revocation confirmed\" and is active",
+		slog.Error("the database failed over to a server that may lack what was confirmed: revoke again what the logs of this time call \"revocation confirmed\", and what key revoke printed, where it is active",
 			"timeline", n.lost.Timeline, "from", n.lost.LostFrom.Time(), "to", n.lost.LostTo.Time())
 	}
 	return nil
@@ -137,7 +138,6 @@ func (s *Store) noteTimelineIn(tx *gorm.DB, seen change, standbyHosts int) (n no
 		return s.noteChange(tx, seen, at, synchronous)
 	}
 	if row.LastSeenAt > at.at.Add(beatSlack-beatEvery) && row.Synchronous == synchronous {
-		n.beat = beat{at.history, row.LastSeenAt} // another replica's proves as much
 		return n, nil
 	}
 	n.beat = at

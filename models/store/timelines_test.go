@@ -112,6 +112,7 @@ func TestFailoverWhileNobodyRuns(t *testing.T) {
 // With synchronous replication nothing that was confirmed is lost, and nobody is alarmed.
 func TestSynchronousFailoverIsSilent(t *testing.T) {
 	p := newPair(t)
+	p.primary.ReceiveWAL(t) // which is no standby
 	st := storetest.Open(t, p.url)
 	p.synchronize(t, st)
 	owner := storetest.MustOwner(t, st)
@@ -136,7 +137,10 @@ func TestFailoverToACascadedStandbyIsAnnounced(t *testing.T) {
 	primary.CaughtUp(t, third)
 	primary.SetStandbys(t, "standby")
 	primary.InSync(t)
-	time.Sleep(2 * time.Second) // in which the store looks at it
+	until(t, "the store sees it", func() bool {
+		names, hosts := st.Standbys()
+		return names == "standby" && hosts == 2
+	})
 	mustNote(t, st)
 	primary.CaughtUp(t, third)
 	primary.Stop(t)
@@ -158,7 +162,9 @@ func TestLostRowShowsALoss(t *testing.T) {
 	p.primary.Stop(t)
 	p.standby.Promote(t)
 	storetest.Exec(t, storetest.WithHosts(p.url, p.standby.Host()), "UPDATE timelines SET last_seen_at = last_seen_at - 1")
-	follows(t, st, 2)
+	for now := int64(1); now != 2; now, _ = st.Followed() { // also before it is followed
+		_ = st.NoteTimeline(t.Context())
+	}
 	mustNote(t, st)
 	if list := mustFailovers(t, st, owner); len(list) != 1 {
 		t.Errorf("%v", list)

@@ -81,6 +81,37 @@ func (c *Cluster) CaughtUp(t testing.TB, standby *Cluster) {
 	}
 }
 
+// ReceiveWAL archives the write-ahead log of c by streaming, as pg_receivewal does, until the test ends.
+func (c *Cluster) ReceiveWAL(t testing.TB) {
+	t.Helper()
+	folder := filepath.Join(c.dir, "archive")
+	err := os.Mkdir(folder, 0o700)
+	if err == nil && c.cred != nil {
+		err = os.Chown(folder, int(c.cred.Uid), int(c.cred.Gid))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := c.command(filepath.Join(c.bin, "pg_receivewal"), "--host", c.dir, "--username", "postgres", "--directory", folder)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
+		var streams bool
+		c.query(t, "SELECT EXISTS (SELECT 1 FROM pg_stat_replication WHERE application_name = 'pg_receivewal' AND state = 'streaming')", &streams)
+		if streams {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the log is not archived")
+		}
+	}
+}
+
 // SetStandbys has the server wait with commits for standbys of these names, or for none, as soon as its processes know.
 func (c *Cluster) SetStandbys(t testing.TB, names string) {
 	t.Helper()
