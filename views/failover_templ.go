@@ -62,9 +62,9 @@ func failovers(p KeyListPage) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var4 string
-			templ_7745c5c3_Var4, templ_7745c5c3_Err = templ.JoinStringErrs(". Keys revoked in that time may work again: revoke each again that is active in the list below. The program's log names them, as “revocation confirmed”. Keys generated in that time may be gone.")
+			templ_7745c5c3_Var4, templ_7745c5c3_Err = templ.JoinStringErrs(". Keys revoked in that time may work again: revoke each again that is active in the list below. The program's log names those that were revoked here or through the API, as “revocation confirmed”. Keys generated in that time may be gone.")
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `views/failover.templ`, Line: 13, Col: 205}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `views/failover.templ`, Line: 13, Col: 248}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var4))
 			if templ_7745c5c3_Err != nil {

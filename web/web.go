@@ -120,7 +120,7 @@ func (s *server) ready(c echo.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), time.Second)
 	defer cancel()
 	if err := s.Store.Ping(ctx); err != nil {
-		s.Log.Warn("not ready", "error", err)
+		c.Set(failureKey, err)
 		tellRetryAfter(c)
 		return c.String(http.StatusServiceUnavailable, "the database does not answer\n")
 	}

@@ -211,6 +211,9 @@ func (r *Revoker) run(t *task) {
 			return // and stays under way, for Close to name
 		}
 	}
+	if t.err == nil {
+		r.confirmed(t.key, t.by)
+	}
 	r.mu.Lock()
 	delete(r.underWay, t.target)
 	doubted := t.doubt
@@ -218,10 +221,7 @@ func (r *Revoker) run(t *task) {
 		r.inDoubt--
 	}
 	r.mu.Unlock()
-	switch {
-	case t.err == nil:
-		r.confirmed(t.key, t.by)
-	case doubted:
+	if doubted && t.err != nil {
 		r.cfg.Log.Info("a revocation is no longer in doubt: the key is not revoked", "key", t.keyID, "error", t.err)
 	}
 	close(t.done)
