@@ -69,7 +69,7 @@ func mainJob(t *testing.T, s *surfer) {
 	if got := s.Text(t, "td[data-label=Permissions]"); !strings.Contains(got, "costs:read") || !strings.Contains(got, "alerts:read") {
 		t.Errorf("permissions %q", got)
 	}
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(s.Text(t, "td[data-label='Last used']"), "GET /v1/key"); s.goTo("/settings/api") {
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(s.Text(t, "td[data-label='Last used']"), "GET /v1/key"); s.goTo("/settings/api") {
 		if time.Now().After(deadline) {
 			t.Fatalf("last used: %q", s.Text(t, "td[data-label='Last used']"))
 		}

@@ -126,7 +126,7 @@ func (p *process) setupLink(t *testing.T) string {
 	select {
 	case link := <-p.setup:
 		return link
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no setup link")
 		return ""
 	}

@@ -46,10 +46,10 @@ func TestKilledAfterTenSeconds(t *testing.T) {
 		kept := admin.generate(url.Values{"name": {"kept"}, "mode": {"live"}})
 		use := func(times int) {
 			for range times {
-				if got, _ := answered(t, base+"/v1/key", kept); got != http.StatusOK {
+				if got, _ := answered(t, base+"/v1/costs", kept); got != http.StatusOK {
 					t.Errorf("a key is answered %d", got)
 				}
-				if got, _ := answered(t, base+"/v1/key", revoked); got != http.StatusUnauthorized {
+				if got, _ := answered(t, base+"/v1/costs", revoked); got != http.StatusUnauthorized {
 					t.Errorf("a revoked key is answered %d", got)
 				}
 			}

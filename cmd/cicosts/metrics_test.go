@@ -131,7 +131,7 @@ func TestMetrics(t *testing.T) {
 	narrow := admin.generate(url.Values{"name": {"b"}, "mode": {"live"}, "scoped": {"1"}, "permissions": {"alerts:read"}})
 	unknown := keytext.Mint(keytext.Live).Reveal()
 	for _, text := range []string{key, key, key, unknown, unknown, "x"} {
-		answered(t, r.base+"/v1/key", text)
+		answered(t, r.base+"/v1/costs", text)
 	}
 	answered(t, r.base+"/v1/costs", narrow)
 	admin.get("/v1/key")

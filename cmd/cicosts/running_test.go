@@ -55,7 +55,7 @@ func startServing(t testing.TB, env map[string]string, args ...string) *running 
 		}
 	}()
 	r.base = "http://" + r.waitForAddr(t)
-	patience := 20 * time.Second
+	patience := time.Minute
 	if hasUsers(t, env["CICOSTS_DATABASE_URL"]) { // then there should be no link
 		patience = 300 * time.Millisecond
 	}
@@ -79,7 +79,7 @@ func hasUsers(t testing.TB, database string) (has bool) {
 
 func (r *running) waitForAddr(t testing.TB) string {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		for line := range strings.SplitSeq(r.log.String(), "\n") {
 			var record struct{ Msg, Addr string }
 			if json.Unmarshal([]byte(line), &record) == nil && record.Msg == "listening" {

@@ -118,7 +118,7 @@ func TestServeDrains(t *testing.T) {
 		admin.setUp(r.setup)
 		key := admin.generate(url.Values{"name": {"used"}, "mode": {"live"}})
 		for range 3 {
-			answered(t, r.base+"/v1/key", key)
+			answered(t, r.base+"/v1/costs", key)
 		}
 		http.DefaultClient.CloseIdleConnections()
 

@@ -19,7 +19,7 @@ import (
 // A page has this long to do what is asked of it. Nothing sleeps that long: it is when a test gives up.
 const (
 	startTimeout  = 60 * time.Second
-	actionTimeout = 20 * time.Second
+	actionTimeout = time.Minute
 	pause         = 10 * time.Millisecond // between two looks
 )
 
