@@ -69,16 +69,7 @@ func (c *Cluster) CaughtUp(t testing.TB, standby *Cluster) {
 	t.Helper()
 	var lsn string
 	c.query(t, "SELECT pg_current_wal_flush_lsn()::text", &lsn)
-	for deadline := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
-		var there bool
-		standby.query(t, "SELECT pg_last_wal_replay_lsn() >= '"+lsn+"'::pg_lsn", &there)
-		if there {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the standby did not catch up")
-		}
-	}
+	standby.await(t, "SELECT pg_last_wal_replay_lsn() >= '"+lsn+"'::pg_lsn", "the standby did not catch up")
 }
 
 // ReceiveWAL archives the write-ahead log of c by streaming, as pg_receivewal does, until the test ends.
@@ -92,7 +83,8 @@ func (c *Cluster) ReceiveWAL(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := c.command(filepath.Join(c.bin, "pg_receivewal"), "--host", c.dir, "--username", "postgres", "--directory", folder)
+	cmd := c.command(filepath.Join(c.bin, "pg_receivewal"), "--host", c.dir, "--username", "postgres", "--directory", folder,
+		"--no-loop") // ends with the server
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -100,16 +92,8 @@ func (c *Cluster) ReceiveWAL(t testing.TB) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	for deadline := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
-		var streams bool
-		c.query(t, "SELECT EXISTS (SELECT 1 FROM pg_stat_replication WHERE application_name = 'pg_receivewal' AND state = 'streaming')", &streams)
-		if streams {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the log is not archived")
-		}
-	}
+	c.await(t, "SELECT EXISTS (SELECT 1 FROM pg_stat_replication WHERE application_name = 'pg_receivewal' AND state = 'streaming')",
+		"the log is not archived")
 }
 
 // SetStandbys has the server wait with commits for standbys of these names, or for none, as soon as its processes know.
@@ -128,16 +112,7 @@ func (c *Cluster) SetStandbys(t testing.TB, names string) {
 // InSync returns when a standby of c is synchronous.
 func (c *Cluster) InSync(t testing.TB) {
 	t.Helper()
-	for deadline := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
-		var synchronous bool
-		c.query(t, "SELECT EXISTS (SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync')", &synchronous)
-		if synchronous {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("no standby is synchronous")
-		}
-	}
+	c.await(t, "SELECT EXISTS (SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync')", "no standby is synchronous")
 }
 
 // CommitsWait returns when commits wait for a standby, as they do some time after SetStandbys with one that is missing.
@@ -170,6 +145,21 @@ func (c *Cluster) CommitsWait(t testing.TB) {
 					probe.PgConn().PID()), &ended)
 				waited = waited || ended > 0
 			}
+		}
+	}
+}
+
+// await asks the server until it says true.
+func (c *Cluster) await(t testing.TB, question, otherwise string) {
+	t.Helper()
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
+		var so bool
+		c.query(t, question, &so)
+		if so {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(otherwise)
 		}
 	}
 }
