@@ -100,8 +100,6 @@ func (s *Store) checkHosts() []Check {
 			list = append(list, ok("host", "%s is a standby", h.name))
 		case v.History.before(w.history):
 			list = append(list, fail("host", "%s is an old primary, on timeline %d, that still accepts writes; stop it and rebuild it as a standby", h.name, v.History.Timeline))
-		case v.History.known() && v.History.System != w.history.System:
-			list = append(list, fail("host", "%s is a primary of another cluster; take it out of the database URL", h.name))
 		default:
 			list = append(list, ok("host", "%s accepts writes too", h.name))
 		}
