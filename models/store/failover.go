@@ -133,11 +133,11 @@ func required(names string) (k int, anyOf bool) {
 }
 
 // viewSQL are the columns of a serverView: read-only, StandbyNames, and Standbys a line each, as names hold only printable
-// characters. It leaves out base backups, logical subscribers and what only archives the log, which replays nothing: none
+// characters. It leaves out base backups, logical subscribers, and what writes the log without replaying it, an archive: none
 // can be promoted.
 const viewSQL = `SELECT current_setting('transaction_read_only') = 'on', current_setting('synchronous_standby_names'),
 	array_to_string(ARRAY(SELECT coalesce(application_name, '') || ' ' || coalesce(sync_state, '') FROM pg_stat_replication r
-		WHERE state IS DISTINCT FROM 'backup' AND (replay_lsn IS NOT NULL OR sync_state IS NULL) AND NOT EXISTS
+		WHERE state IS DISTINCT FROM 'backup' AND NOT (write_lsn IS NOT NULL AND replay_lsn IS NULL) AND NOT EXISTS
 			(SELECT 1 FROM pg_replication_slots s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')
 		ORDER BY 1), E'\n')`
 
