@@ -1,7 +1,9 @@
 package web
 
 import (
+	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,8 +28,14 @@ func TestReadyLooksKeysUp(t *testing.T) {
 	eachSite(t, func(t *testing.T, s *site) {
 		s.browser().get("/readyz").want(http.StatusOK)
 		s.exec("ALTER TABLE api_keys RENAME TO away")
+		start := len(s.log.String())
 		if a := s.browser().get("/readyz").want(http.StatusServiceUnavailable); a.header.Get("Retry-After") == "" {
 			t.Error("no Retry-After")
+		}
+		var line struct{ Level, Msg, Error string }
+		mustBeNil(t, json.Unmarshal([]byte(s.log.String()[start:]), &line)) // one alone
+		if line.Level != "ERROR" || line.Msg != "request" || !strings.Contains(line.Error, "api_keys") {
+			t.Errorf("the log has %+v", line)
 		}
 	})
 }

@@ -172,6 +172,30 @@ func TestRevokeKey(t *testing.T) {
 	}
 }
 
+type writerFunc func(line string)
+
+func (w writerFunc) Write(line []byte) (int, error) { w(string(line)); return len(line), nil }
+
+// The log knows of a revocation before any page may show it.
+func TestLoggedFirst(t *testing.T) {
+	var r *Revoker
+	logged := 0
+	log := slog.New(slog.NewTextHandler(writerFunc(func(line string) {
+		if strings.Contains(line, "revocation confirmed") {
+			logged++
+			if !r.Pending("acct", "key") {
+				t.Error("logged when it was no longer pending")
+			}
+		}
+	}), nil))
+	revoking(t, &fakeStore{}, Config{Log: log}, func(t *testing.T, revoker *Revoker) {
+		r = revoker
+		if _, err := r.RevokeKey(t.Context(), ada, "acct", "key"); err != nil || logged != 1 {
+			t.Errorf("logged %d times, %v", logged, err)
+		}
+	})
+}
+
 // What is in doubt is tried again, ever more slowly, until it is certain, for whoever asked first.
 func TestInDoubtUntilCertain(t *testing.T) {
 	f := &fakeStore{script: map[string][]error{"key": times(errAway, 7)}}

@@ -3,7 +3,6 @@ package store_test
 import (
 	"context"
 	"net"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -241,13 +240,13 @@ func TestFollowsThePrimary(t *testing.T) {
 	}
 }
 
-// An old primary that comes back takes writes and knows of no promotion. Nobody asks it, even when there is nobody else.
-func TestOldPrimaryIsRefused(t *testing.T) {
-	p := newPair(t)
-	st := storetest.Open(t, p.url)
+// withOldPrimary has a key revoked on the promoted standby, and the old primary, which knows nothing of that, running again.
+func withOldPrimary(t *testing.T) (p pair, st *store.Store, hash []keytext.Hash) {
+	t.Helper()
+	p = newPair(t)
+	st = storetest.Open(t, p.url)
 	owner := storetest.MustOwner(t, st)
 	secret, key := storetest.MustKey(t, st, owner)
-	hash := []keytext.Hash{storetest.Hasher.Hash(secret)}
 	p.primary.CaughtUp(t, p.standby)
 	p.primary.Stop(t)
 	p.standby.Promote(t)
@@ -257,6 +256,12 @@ func TestOldPrimaryIsRefused(t *testing.T) {
 		return err == nil
 	})
 	p.primary.Start(t)
+	return p, st, []keytext.Hash{storetest.Hasher.Hash(secret)}
+}
+
+// An old primary that comes back takes writes and knows of no promotion. Nobody asks it, even when there is nobody else.
+func TestOldPrimaryIsRefused(t *testing.T) {
+	p, st, hash := withOldPrimary(t)
 	restarted := storetest.Open(t, p.url)
 	wantRevoked := func(st *store.Store) {
 		t.Helper()
@@ -278,58 +283,9 @@ func TestOldPrimaryIsRefused(t *testing.T) {
 	}
 }
 
-// While the primary is away, another cluster's that stands in the URL by mistake knows nothing of its keys, and is not asked.
-func TestAnotherClusterIsRefused(t *testing.T) {
-	var servers []*storetest.Cluster
-	var address *url.URL
-	for range 2 {
-		c := storetest.NewCluster(t)
-		var err error
-		if address, err = url.Parse(c.Empty(t)); err != nil {
-			t.Fatal(err)
-		}
-		address.Path = "/postgres" // which both have
-		if err := storetest.Open(t, address.String()).Migrate(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		servers = append(servers, c)
-	}
-	ours, other := servers[0], servers[1]
-	other.Stop(t)
-	st := storetest.Open(t, storetest.WithHosts(address.String(), ours.Host(), other.Host()))
-	other.Start(t)
-	secret, _ := storetest.MustKey(t, st, storetest.MustOwner(t, st))
-	ours.Stop(t)
-	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		found, err := st.KeysByHash(t.Context(), []keytext.Hash{storetest.Hasher.Hash(secret)}, nil)
-		if models.CodeOf(err) != models.CodeUnavailable {
-			t.Fatalf("%v, %v", found, err)
-		}
-	}
-	ours.Start(t)
-	until(t, "answers", func() bool { return answers(t.Context(), st) })
-	// Who starts cannot know which is meant.
-	_, err := store.Open(t.Context(), store.Config{URL: storetest.WithHosts(address.String(), ours.Host(), other.Host())})
-	if err == nil || !strings.Contains(err.Error(), "two clusters") {
-		t.Errorf("starting with both: %v", err)
-	}
-}
-
 // Who starts does not take the first server that accepts writes for the primary, while another one is slow to answer.
 func TestStartBesideAnOldPrimary(t *testing.T) {
-	p := newPair(t)
-	st := storetest.Open(t, p.url)
-	owner := storetest.MustOwner(t, st)
-	secret, key := storetest.MustKey(t, st, owner)
-	p.primary.CaughtUp(t, p.standby)
-	p.primary.Stop(t)
-	p.standby.Promote(t)
-	follows(t, st, 2)
-	until(t, "a revocation", func() bool {
-		_, err := st.RevokeKey(t.Context(), storetest.Actor(owner), owner.AccountID, key.ID)
-		return err == nil
-	})
-	p.primary.Start(t)
+	p, _, hash := withOldPrimary(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -360,7 +316,7 @@ func TestStartBesideAnOldPrimary(t *testing.T) {
 	if timeline, _ := restarted.Followed(); timeline != 2 {
 		t.Errorf("it follows timeline %d", timeline)
 	}
-	found, err := restarted.KeysByHash(t.Context(), []keytext.Hash{storetest.Hasher.Hash(secret)}, nil)
+	found, err := restarted.KeysByHash(t.Context(), hash, nil)
 	if err == nil && (len(found) != 1 || found[0].RevokedAt.IsZero()) {
 		t.Errorf("the old primary was asked: %v", found)
 	}
