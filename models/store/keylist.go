@@ -106,7 +106,7 @@ type keyRow struct {
 
 func (s *Store) keyRecords(ctx context.Context) *gorm.DB {
 	return s.read.WithContext(ctx).Table("api_keys AS k").
-		Select(`k.*, u.email AS creator_email, l.used_at, l.ip AS used_ip, l.user_agent AS used_agent, l.route AS used_route,
+		Select(s.columns(&models.APIKey{}, "k") + `, u.email AS creator_email, l.used_at, l.ip AS used_ip, l.user_agent AS used_agent, l.route AS used_route,
 			r.used_at AS refused_at, r.ip AS refused_ip, r.user_agent AS refused_agent, r.route AS refused_route, r.outcome AS refused_as`).
 		Joins("JOIN users u ON u.id = k.created_by").
 		Joins("LEFT JOIN last_uses l ON l.key_id = k.id AND l.refused = false").

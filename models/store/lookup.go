@@ -58,6 +58,10 @@ var errStandby = errors.New("a standby (in recovery) or read-only server answere
 
 func (l *postgresLookup) keysByHash(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
 	found, err := l.ask(ctx, hashes, found)
+	if isStale(err) {
+		replaceConnections(l.pools.Load().lookups)
+		found, err = l.ask(ctx, hashes, found)
+	}
 	if err != nil {
 		l.failed.Add(1)
 	} else {

@@ -124,8 +124,11 @@ func (p pages) Connect(ctx context.Context) (driver.Conn, error) {
 	for {
 		now := p.s.pools.Load()
 		conn, err := now.connector.Connect(ctx)
-		if err == nil || ctx.Err() != nil || now == p.s.pools.Load() {
-			return conn, err
+		if err == nil {
+			return pageConn{conn.(*stdlib.Conn), now.pages}, nil
+		}
+		if ctx.Err() != nil || now == p.s.pools.Load() {
+			return nil, err
 		} // else the pool was closed while we waited for it, because the primary is another
 	}
 }
@@ -176,7 +179,7 @@ func (s *Store) changePostgres(ctx context.Context, patience string, fn func(tx 
 	return s.write.WithContext(ctx).Connection(func(conn *gorm.DB) error {
 		var server *pgconn.PgConn
 		err := conn.Statement.ConnPool.(*sql.Conn).Raw(func(driverConn any) error {
-			server = driverConn.(*stdlib.Conn).Conn().PgConn()
+			server = driverConn.(pageConn).Conn.Conn().PgConn()
 			return nil
 		})
 		if err != nil {
@@ -216,7 +219,7 @@ func isOutage(err error) bool {
 		case "08", "25", "40", "53", "55", "57", "58", "XX": // connection, state, rollback, resources, locks, operator, system
 			return true
 		}
-		return false
+		return isStale(err)
 	}
 	if isSQLiteOutage(err) {
 		return true

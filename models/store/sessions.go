@@ -90,7 +90,7 @@ func (s *Store) EndSession(ctx context.Context, hash []byte, ip string) error {
 			models.Session
 			Email string
 		}
-		err := first(tx.Table("sessions AS s").Select("s.*, u.email").Joins("JOIN users u ON u.id = s.user_id").Where("s.hash = ?", hash), &session)
+		err := first(tx.Table("sessions AS s").Select(s.columns(&models.Session{}, "s")+", u.email").Joins("JOIN users u ON u.id = s.user_id").Where("s.hash = ?", hash), &session)
 		if errors.Is(err, models.ErrNotFound) {
 			return nil
 		}

@@ -128,14 +128,19 @@ func detach(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // change runs fn in one transaction on the primary and returns nil only after COMMIT returned cleanly: any
-// other end, code "unavailable", leaves it open whether the change was made.
+// other end, code "unavailable", leaves it open whether the change was made. fn may run twice, the first time in vain.
 func (s *Store) change(ctx context.Context, doing string, fn func(tx *gorm.DB, now models.Instant) error) error {
 	ctx, cancel := detach(ctx)
 	defer cancel()
 	if s.dialect == postgres {
-		return classify(doing, s.changePostgres(ctx, "5s", func(tx *gorm.DB) error {
-			return fn(tx, models.At(s.now()))
-		}))
+		once := func() error {
+			return s.changePostgres(ctx, "5s", func(tx *gorm.DB) error { return fn(tx, models.At(s.now())) })
+		}
+		err := once()
+		if isStale(err) { // which has rolled everything back
+			err = once()
+		}
+		return classify(doing, err)
 	}
 	return classify(doing, s.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		return fn(tx, models.At(s.now()))
@@ -156,6 +161,15 @@ func (s *Store) shareName(tx *gorm.DB, name string) error {
 		return nil
 	}
 	return tx.Exec("SELECT pg_advisory_xact_lock_shared(hashtextextended(?, 0))", name).Error
+}
+
+// columns lists the columns of model, as those of the table or alias.
+func (s *Store) columns(model any, table string) string {
+	parsed := gorm.Statement{DB: s.write}
+	if err := parsed.Parse(model); err != nil {
+		panic(err) // the model's type is wrong
+	}
+	return table + "." + strings.Join(parsed.Schema.DBNames, ", "+table+".")
 }
 
 // first reads one row into dest and returns models.ErrNotFound where there is none.
@@ -192,6 +206,7 @@ func gormConfig() *gorm.Config {
 		SkipDefaultTransaction: true, // change and the import begin theirs
 		DisableAutomaticPing:   true,
 		TranslateError:         true,
+		QueryFields:            true,           // because * would read columns that a newer program has added
 		Logger:                 logger.Discard, // errors are returned, and logged once where they are handled
 	}
 }

@@ -117,7 +117,7 @@ func (s *Store) noteTimelineIn(tx *gorm.DB, seen change, standbyHosts int) (n no
 		WalFile                string
 		Now                    models.Instant
 	}
-	err = tx.Raw("SELECT h.*, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now FROM (" + viewSQL + ", " +
+	err = tx.Raw("SELECT h.standby_names, h.standbys, h.system, h.wal_file, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now FROM (" + viewSQL + ", " +
 		historySQL + ") AS h (read_only, standby_names, standbys, system, wal_file)").Scan(&server).Error
 	if err != nil {
 		return n, err

@@ -79,7 +79,7 @@ func saveSources(tx *gorm.DB, sources []models.RefusalSource) error {
 // RefusalSources returns where requests with an ended key of the account came from, newest first.
 func (s *Store) RefusalSources(ctx context.Context, accountID, keyID string) ([]models.RefusalSource, error) {
 	var sources []models.RefusalSource
-	err := s.read.WithContext(ctx).Table("refusal_sources AS r").Select("r.*").Joins("JOIN api_keys k ON k.id = r.key_id").
+	err := s.read.WithContext(ctx).Table("refusal_sources AS r").Select(s.columns(&models.RefusalSource{}, "r")).Joins("JOIN api_keys k ON k.id = r.key_id").
 		Where("k.account_id = ? AND r.key_id = ?", accountID, keyID).
 		Order("r.last_at DESC, r.ip, r.user_agent, r.route, r.outcome").Scan(&sources).Error
 	return sources, classify("reading where a key was refused", err)
@@ -124,7 +124,7 @@ func (s *Store) UseByDay(ctx context.Context, accountID string, keyIDs []string,
 		return nil, nil
 	}
 	// SQLite takes the tables of a CROSS JOIN in this order; by itself it would walk all of the account's keys.
-	err := s.read.WithContext(ctx).Table("daily_uses AS d CROSS JOIN api_keys AS k").Select("d.*").
+	err := s.read.WithContext(ctx).Table("daily_uses AS d CROSS JOIN api_keys AS k").Select(s.columns(&models.DailyUse{}, "d")).
 		Where("k.id = d.key_id AND k.account_id = ? AND d.key_id IN ? AND d.day >= ?", accountID, keyIDs, from).
 		Order("d.key_id, d.day, d.route, d.outcome").Scan(&uses).Error
 	return uses, classify("reading use", err)
