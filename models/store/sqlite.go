@@ -37,6 +37,14 @@ func openSQLite(ctx context.Context, path string, cfg Config) (_ *Store, err err
 	} else if err := createPrivately(path); err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
+	file, err := newSQLiteFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
+	connector, err := driver.NewConnector(sqliteDSN(path))
+	if err != nil {
+		return nil, fmt.Errorf("opening the database %s: %w", path, err)
+	}
 	s := &Store{dialect: sqlite, now: cfg.Now, location: path, effects: make(turns, sqliteEffects), reports: make(turns, sqliteReports)}
 	defer func() {
 		if err != nil {
@@ -44,10 +52,7 @@ func openSQLite(ctx context.Context, path string, cfg Config) (_ *Store, err err
 		}
 	}()
 	open := func(connections int) (*sql.DB, error) {
-		db, err := sql.Open("sqlite", sqliteDSN(path))
-		if err != nil {
-			return nil, err
-		}
+		db := sql.OpenDB(sqliteConnector{connector, file})
 		db.SetMaxOpenConns(connections)
 		db.SetMaxIdleConns(connections)
 		s.closers = append(s.closers, closeDB(db))
@@ -112,6 +117,7 @@ func useWAL(ctx context.Context, db *sql.DB) error {
 
 func sqliteDSN(path string) string {
 	q := url.Values{
+		"mode":         {"rw"}, // makes no file
 		"_pragma":      {"busy_timeout(5000)", "synchronous(FULL)", "foreign_keys(1)"},
 		"_txlock":      {"immediate"},
 		"_time_format": {"sqlite"},
@@ -123,7 +129,7 @@ func sqliteDSN(path string) string {
 func isSQLiteOutage(err error) bool {
 	e, ok := errors.AsType[*driver.Error](err)
 	if !ok {
-		return false
+		return errors.Is(err, errFileReplaced)
 	}
 	switch e.Code() & 0xff {
 	case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED, sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_FULL,
