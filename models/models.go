@@ -44,6 +44,7 @@ const (
 	KeyIDPrefix     = "key_"
 	EventIDPrefix   = "evt_"
 	FailoverPrefix  = "fail_"
+	UsesIDPrefix    = "uses_"
 )
 
 // HashToken returns what is stored of a random token (session id, setup token): its SHA-256.

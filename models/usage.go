@@ -50,8 +50,9 @@ type RefusalSource struct {
 	Requests  int64
 }
 
-// Uses are requests to save. Whatever order replicas save theirs in, the newest use stays the newest.
+// Uses are a batch of requests to save. Whatever order replicas save theirs in, the newest use stays the newest.
 type Uses struct {
+	ID       string          // of the batch, which is saved once however often it is sent
 	Newest   []LastUse       // by key, accepted before refused
 	Counts   []DailyUse      // by key, day, route and outcome
 	Refusals []RefusalSource // by key, address, client, route and outcome; each key's refused use is in Newest too

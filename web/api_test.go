@@ -50,10 +50,10 @@ func TestAPIKeyOfItself(t *testing.T) {
 			key.ID, seconds(key.CreatedAt), seconds(key.ExpiresAt), "null", owner.AccountID, owner.AccountName))
 
 		used := models.At(time.Date(2026, 1, 2, 3, 4, 5, 999_000_000, time.UTC))
-		s.must(s.st.SaveUse(t.Context(), models.Uses{Newest: []models.LastUse{
+		storetest.MustSaveUse(t, s.st, models.Uses{Newest: []models.LastUse{
 			{KeyID: key.ID, UsedAt: used, Route: "GET /v1/key", Outcome: models.OutcomeAccepted},
 			{KeyID: key.ID, Refused: true, UsedAt: used.Add(time.Hour), Route: "GET /v1/key", Outcome: models.OutcomeForbidden},
-		}}))
+		}})
 		s.authorize("GET", "/v1/key", "Bearer "+secret.Reveal()).wantData(fmt.Sprintf(data,
 			key.ID, seconds(key.CreatedAt), seconds(key.ExpiresAt), `"2026-01-02T03:04:05Z"`, owner.AccountID, owner.AccountName))
 

@@ -118,7 +118,7 @@ func TestProofOfAnExpiry(t *testing.T) {
 				FirstAt: use.UsedAt, LastAt: use.UsedAt + models.Instant(i), Requests: 1,
 			})
 		}
-		s.must(s.st.SaveUse(t.Context(), uses))
+		storetest.MustSaveUse(t, s.st, uses)
 	}
 	save(models.OutcomeForbidden, 1) // which a key that works is answered
 	b.get(page).wantText("Refused since No request", "!refused as expired")
@@ -135,6 +135,6 @@ func TestProofOfAnExpiry(t *testing.T) {
 	save(models.OutcomeRevoked, 2)
 	b.get(page).wantText("Refused since 2 requests. The last one just now", "client 01", "Before that, 2,000 requests")
 	// A replica's clock may be ahead.
-	s.must(s.st.SaveUse(t.Context(), models.Uses{Newest: []models.LastUse{{KeyID: key.ID, UsedAt: models.At(s.clock.Now().Add(time.Second))}}}))
+	storetest.MustSaveUse(t, s.st, models.Uses{Newest: []models.LastUse{{KeyID: key.ID, UsedAt: models.At(s.clock.Now().Add(time.Second))}}})
 	b.get(page).wantText("Last accepted ", "(before the revocation was confirmed)", "Refused since 2 requests")
 }

@@ -92,7 +92,7 @@ func (m *metrics) counters(name, help string, labels ...string) *prometheus.Coun
 // countDropped shows how many uses of keys were thrown away.
 func (m *metrics) countDropped(dropped func() int64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "cicosts_usage_dropped_total", Help: "Uses of keys that were never saved, since memory was full.",
+		Name: "cicosts_usage_dropped_total", Help: "Uses of keys that were never saved: memory was full, or the database did not have the key or refused it.",
 	}, func() float64 { return float64(dropped()) }))
 }
 
@@ -139,15 +139,15 @@ type countedSink struct {
 	m    *metrics
 }
 
-func (s countedSink) SaveUse(ctx context.Context, uses models.Uses) error {
-	err := s.next.SaveUse(ctx, uses)
+func (s countedSink) SaveUse(ctx context.Context, uses models.Uses) (dropped int64, err error) {
+	dropped, err = s.next.SaveUse(ctx, uses)
 	if err != nil {
 		s.m.flushFailed.Inc()
-		return err
+		return dropped, err
 	}
 	s.m.flushed.Inc()
 	s.m.rowsSaved.Add(float64(len(uses.Newest) + len(uses.Counts) + len(uses.Refusals)))
-	return nil
+	return dropped, nil
 }
 
 // serve answers GET /metrics at the address, in Prometheus's text format, until the server is closed; with "" it does not.

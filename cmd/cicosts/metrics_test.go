@@ -218,7 +218,7 @@ type failing struct{}
 
 var errFailing = errors.New("away")
 
-func (failing) SaveUse(context.Context, models.Uses) error { return errFailing }
+func (failing) SaveUse(context.Context, models.Uses) (int64, error) { return 0, errFailing }
 
 func (failing) KeysByHash(context.Context, []keytext.Hash, []models.KeyState) ([]models.KeyState, error) {
 	return nil, errFailing
@@ -231,7 +231,7 @@ func TestMetricsOfFailures(t *testing.T) {
 	if _, err := m.source(failing{}).KeysByHash(t.Context(), make([]keytext.Hash, 3), nil); !errors.Is(err, errFailing) {
 		t.Errorf("looking up: %v", err)
 	}
-	if err := m.sink(failing{}).SaveUse(t.Context(), models.Uses{Newest: make([]models.LastUse, 2)}); !errors.Is(err, errFailing) {
+	if _, err := m.sink(failing{}).SaveUse(t.Context(), models.Uses{Newest: make([]models.LastUse, 2)}); !errors.Is(err, errFailing) {
 		t.Errorf("saving: %v", err)
 	}
 	m.Answered(0, 101, time.Second) // no class of its own

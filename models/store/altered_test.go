@@ -191,9 +191,7 @@ var calls = map[string]func(c *caller) error{
 	"RecordEvent": func(c *caller) error { return c.RecordEvent(c.Context(), c.by, models.ActionSignInFailed) },
 	"RefusalSources": func(c *caller) error {
 		_, key := c.key()
-		if err := c.SaveUse(c.Context(), models.Uses{Refusals: []models.RefusalSource{source(key.ID, "a", 1, 1)}}); err != nil {
-			return err
-		}
+		storetest.MustSaveUse(c.T, c.Store, models.Uses{Refusals: []models.RefusalSource{source(key.ID, "a", 1, 1)}})
 		list, err := c.RefusalSources(c.Context(), key.AccountID, key.ID)
 		if err == nil && len(list) != 1 {
 			err = fmt.Errorf("%d sources", len(list))
@@ -221,11 +219,18 @@ var calls = map[string]func(c *caller) error{
 	},
 	"SaveUse": func(c *caller) error {
 		_, key := c.key()
-		return c.SaveUse(c.Context(), models.Uses{
+		uses := models.Uses{
+			ID:       c.name("batch"),
 			Newest:   []models.LastUse{{KeyID: key.ID, UsedAt: 1}},
 			Counts:   []models.DailyUse{{KeyID: key.ID, Day: 1, Requests: 1}},
-			Refusals: []models.RefusalSource{source(key.ID, "a", 1, 1)},
-		})
+			Refusals: []models.RefusalSource{source(key.ID, "a", 1, 1), source("key_unknown", "a", 1, 1)},
+		}
+		for range 2 { // the second finds the batch saved
+			if _, err := c.SaveUse(c.Context(), uses); err != nil {
+				return err
+			}
+		}
+		return nil
 	},
 	"SetPassword": func(c *caller) error { return c.SetPassword(c.Context(), c.by, c.owner.Email, "none") },
 	"StartSession": func(c *caller) error {

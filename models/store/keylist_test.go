@@ -156,9 +156,7 @@ func TestUse(t *testing.T) {
 		}
 		save := func(newest []models.LastUse, counts ...models.DailyUse) {
 			t.Helper()
-			if err := st.SaveUse(t.Context(), models.Uses{Newest: newest, Counts: counts}); err != nil {
-				t.Fatal(err)
-			}
+			storetest.MustSaveUse(t, st, models.Uses{Newest: newest, Counts: counts})
 		}
 		save([]models.LastUse{at(key.ID, 200, false, models.OutcomeAccepted)}, count(1, models.OutcomeAccepted, 3))
 		save([]models.LastUse{at(key.ID, 100, false, models.OutcomeAccepted)}, count(1, models.OutcomeAccepted, 4), count(1, models.OutcomeRevoked, 1)) // another replica, late

@@ -89,9 +89,7 @@ func TestKeysOfOtherAccounts(t *testing.T) {
 		secret, key := storetest.MustKey(t, st, owner)
 		ctx := t.Context()
 		use := models.DailyUse{KeyID: key.ID, Day: 1, Route: "GET /v1/key", Outcome: models.OutcomeAccepted, Requests: 1}
-		if err := st.SaveUse(ctx, models.Uses{Counts: []models.DailyUse{use}}); err != nil {
-			t.Fatal(err)
-		}
+		storetest.MustSaveUse(t, st, models.Uses{Counts: []models.DailyUse{use}})
 		for _, id := range []string{key.ID, "key_missing"} {
 			if _, err := st.Key(ctx, stranger.AccountID, id); !errors.Is(err, models.ErrNotFound) {
 				t.Errorf("Key: %v", err)

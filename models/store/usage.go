@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"gorm.io/gorm"
@@ -12,38 +13,59 @@ import (
 
 // SaveUse keeps the newest use of each key, which never moves back whatever order replicas flush in, adds up the daily
 // counts, and keeps the newest sources of refused requests. All must be in the order that models.Uses tells, so that two
-// flushes cannot deadlock: they take turns on the rows of last_uses, which come first.
-func (s *Store) SaveUse(ctx context.Context, uses models.Uses) error {
-	return s.change(ctx, "saving use", func(tx *gorm.DB, _ models.Instant) error {
+// flushes cannot deadlock: they take turns on the rows of last_uses, which come first. A batch that was saved in the last
+// day is not saved again. dropped counts the requests of the batch whose keys the database does not have.
+func (s *Store) SaveUse(ctx context.Context, uses models.Uses) (dropped int64, err error) {
+	if uses.ID == "" {
+		return 0, errors.New("saving use: the batch has no id")
+	}
+	err = s.change(ctx, "saving use", func(tx *gorm.DB, now models.Instant) error {
 		if err := s.makeLocal(tx); err != nil {
 			return err
 		}
-		for newest := range slices.Chunk(uses.Newest, usesAtOnce) {
-			err := tx.Clauses(clause.OnConflict{
-				Columns:   []clause.Column{{Name: "key_id"}, {Name: "refused"}},
-				DoUpdates: clause.AssignmentColumns([]string{"used_at", "ip", "user_agent", "route", "outcome"}),
-				Where:     clause.Where{Exprs: []clause.Expression{gorm.Expr("excluded.used_at > last_uses.used_at")}},
-			}).Create(newest).Error
-			if err != nil {
-				return err
-			}
+		known, unknown, err := ofKnownKeys(tx, uses)
+		if err != nil {
+			return err
 		}
-		for counts := range slices.Chunk(uses.Counts, usesAtOnce) {
-			err := tx.Clauses(clause.OnConflict{
-				Columns:   []clause.Column{{Name: "key_id"}, {Name: "day"}, {Name: "route"}, {Name: "outcome"}},
-				DoUpdates: clause.Assignments(map[string]any{"requests": gorm.Expr("daily_uses.requests + excluded.requests")}),
-			}).Create(counts).Error
-			if err != nil {
-				return err
-			}
+		saved, err := noteBatch(tx, uses.ID, unknown, now)
+		if err != nil {
+			return err
 		}
-		for sources := range slices.Chunk(uses.Refusals, usesAtOnce) {
-			if err := saveSources(tx, sources); err != nil {
-				return err
-			}
+		if saved {
+			return first(tx.Table("use_batches").Select("dropped").Where("id = ?", uses.ID), &dropped)
 		}
-		return nil
+		dropped = unknown
+		return saveUses(tx, known)
 	})
+	return dropped, err
+}
+
+func saveUses(tx *gorm.DB, uses models.Uses) error {
+	for newest := range slices.Chunk(uses.Newest, usesAtOnce) {
+		err := tx.Clauses(clause.OnConflict{
+			Columns:   []clause.Column{{Name: "key_id"}, {Name: "refused"}},
+			DoUpdates: clause.AssignmentColumns([]string{"used_at", "ip", "user_agent", "route", "outcome"}),
+			Where:     clause.Where{Exprs: []clause.Expression{gorm.Expr("excluded.used_at > last_uses.used_at")}},
+		}).Create(newest).Error
+		if err != nil {
+			return err
+		}
+	}
+	for counts := range slices.Chunk(uses.Counts, usesAtOnce) {
+		err := tx.Clauses(clause.OnConflict{
+			Columns:   []clause.Column{{Name: "key_id"}, {Name: "day"}, {Name: "route"}, {Name: "outcome"}},
+			DoUpdates: clause.Assignments(map[string]any{"requests": gorm.Expr("daily_uses.requests + excluded.requests")}),
+		}).Create(counts).Error
+		if err != nil {
+			return err
+		}
+	}
+	for sources := range slices.Chunk(uses.Refusals, usesAtOnce) {
+		if err := saveSources(tx, sources); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // usesAtOnce is how many rows of use one statement writes.

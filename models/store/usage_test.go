@@ -32,9 +32,7 @@ func TestRefusalSources(t *testing.T) {
 		_, other := storetest.MustKey(t, st, owner)
 		save := func(list ...models.RefusalSource) {
 			t.Helper()
-			if err := st.SaveUse(t.Context(), models.Uses{Refusals: list}); err != nil {
-				t.Fatal(err)
-			}
+			storetest.MustSaveUse(t, st, models.Uses{Refusals: list})
 		}
 		sources := func(accountID, keyID string) []models.RefusalSource {
 			t.Helper()
@@ -105,9 +103,7 @@ func TestRefusedSince(t *testing.T) {
 		add(revoked, models.OutcomeRevoked, today-101, today) // the first by a clock that is behind
 		add(both, models.OutcomeExpired, today-300, today-101)
 		add(both, models.OutcomeRevoked, today-100, today)
-		if err := st.SaveUse(t.Context(), models.Uses{Counts: counts}); err != nil {
-			t.Fatal(err)
-		}
+		storetest.MustSaveUse(t, st, models.Uses{Counts: counts})
 		want := map[string]models.Refused{
 			active.ID: {}, expired.ID: {Expired: 301 * 6}, revoked.ID: {Revoked: 102 * 6}, both.ID: {Expired: 200 * 6, Revoked: 101 * 6},
 		}
@@ -157,7 +153,7 @@ func TestReplicasSaveUseAtOnce(t *testing.T) {
 		for replica, st := range stores {
 			wg.Go(func() {
 				for flush := range flushes {
-					var uses models.Uses
+					uses := models.Uses{ID: fmt.Sprint(replica, flush)}
 					for _, id := range ids {
 						second := 100 + flush*10 + replica
 						at := models.Instant(second * 1_000_000)
@@ -176,7 +172,7 @@ func TestReplicasSaveUseAtOnce(t *testing.T) {
 					slices.SortFunc(uses.Refusals, func(a, b models.RefusalSource) int {
 						return strings.Compare(a.KeyID+a.UserAgent, b.KeyID+b.UserAgent)
 					})
-					if err := st.SaveUse(t.Context(), uses); err != nil {
+					if _, err := st.SaveUse(t.Context(), uses); err != nil {
 						t.Errorf("replica %d, flush %d: %v", replica, flush, err)
 					}
 				}
@@ -231,10 +227,10 @@ func TestUseIsSavedOnceWithoutTheStandby(t *testing.T) {
 	url := storetest.NewCluster(t, "synchronous_standby_names=missing", "synchronous_commit=local").Postgres(t)
 	st := storetest.Open(t, url)
 	_, key := storetest.MustKey(t, st, storetest.MustOwner(t, st))
-	use := models.Uses{Counts: []models.DailyUse{{KeyID: key.ID, Day: 1, Route: "GET /v1/key", Outcome: models.OutcomeRevoked, Requests: 10}}}
+	use := models.Uses{ID: "a", Counts: []models.DailyUse{{KeyID: key.ID, Day: 1, Route: "GET /v1/key", Outcome: models.OutcomeRevoked, Requests: 10}}}
 	storetest.Exec(t, url, "ALTER ROLE postgres SET synchronous_commit = 'on'") // for connections from now on
 	st = storetest.Open(t, url)
-	if err := st.SaveUse(t.Context(), use); err != nil {
+	if _, err := st.SaveUse(t.Context(), use); err != nil {
 		t.Errorf("saving: %v", err)
 	}
 	var n int

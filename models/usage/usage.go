@@ -16,8 +16,10 @@ import (
 
 // Sink saves what was gathered. The store is one.
 type Sink interface {
-	// SaveUse must keep the newest uses and add up the counts, in one transaction.
-	SaveUse(ctx context.Context, uses models.Uses) error
+	// SaveUse must keep the newest uses and add up the counts, in one transaction, and once for each ID. dropped counts
+	// the requests that it left out. An error with the code "unavailable" says that the batch may have been saved: the
+	// same batch is sent again. Any other says that nothing was saved, and that the batch would be refused again.
+	SaveUse(ctx context.Context, uses models.Uses) (dropped int64, err error)
 }
 
 // Config says where to save and how often. Zero values mean the defaults.
@@ -29,8 +31,8 @@ type Config struct {
 	Soon time.Duration
 	// FlushAt is how many entries in memory bring a flush at once: 1,000.
 	FlushAt int
-	// Max is how many entries are kept while the sink fails; uses beyond it are dropped and counted: 50,000. Of a use that
-	// is counted the source may be missing.
+	// Max is how many entries are kept while the sink fails, those of batches that may have been saved among them; uses
+	// beyond it are dropped and counted: 50,000. Of a use that is counted the source may be missing.
 	Max int
 }
 
@@ -41,6 +43,12 @@ type Recorder struct {
 	mu      sync.Mutex
 	pending entries
 	dropped int64
+
+	// frozen are batches that were sent, or are parts of one that was, and are not known to be saved.
+	frozen     []models.Uses
+	frozenSize int // entries of all
+
+	sending sync.Mutex // held by flush, as it alone changes frozen
 
 	wake   chan struct{} // something to flush
 	full   chan struct{} // flush now
@@ -117,7 +125,7 @@ func (r *Recorder) add(use models.LastUse) int {
 	uk := useKey{use.KeyID, use.Refused}
 	ck := countKey{use.KeyID, use.UsedAt.Day(), use.Route, use.Outcome}
 	last, known := r.pending.newest[uk]
-	if _, counted := r.pending.counts[ck]; !(known && counted) && r.pending.size() >= r.cfg.Max {
+	if _, counted := r.pending.counts[ck]; !(known && counted) && !r.room() {
 		r.dropped++
 		return r.pending.size()
 	}
@@ -126,12 +134,15 @@ func (r *Recorder) add(use models.LastUse) int {
 	}
 	r.pending.counts[ck]++
 	if use.Refused && use.Outcome.Ended() {
-		r.pending.refusals.add(sourceOf(&use), r.pending.size() < r.cfg.Max)
+		r.pending.refusals.add(sourceOf(&use), r.room())
 	}
 	return r.pending.size()
 }
 
-// Dropped returns how many uses were thrown away because the sink failed for too long.
+// room reports whether there is room for one more entry. It must be called with mu held.
+func (r *Recorder) room() bool { return r.pending.size()+r.frozenSize < r.cfg.Max }
+
+// Dropped returns how many uses were thrown away, because the sink failed for too long or left them out.
 func (r *Recorder) Dropped() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -188,47 +199,6 @@ func (r *Recorder) pause(d time.Duration, failed bool) bool {
 		return false
 	}
 	return true
-}
-
-// flush saves what is pending, and puts it back when that fails.
-func (r *Recorder) flush(ctx context.Context) error {
-	r.mu.Lock()
-	batch := r.pending
-	r.pending.reset()
-	r.mu.Unlock()
-	if batch.size() == 0 {
-		return nil
-	}
-	err := r.cfg.Sink.SaveUse(ctx, batch.uses())
-	if err != nil {
-		r.putBack(batch)
-	}
-	return err
-}
-
-// putBack merges a batch that was not saved with what came meanwhile, as far as there is room.
-func (r *Recorder) putBack(batch entries) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for k, use := range batch.newest {
-		now, known := r.pending.newest[k]
-		if known && now.UsedAt >= use.UsedAt || !known && r.pending.size() >= r.cfg.Max {
-			continue
-		}
-		r.pending.newest[k] = use
-	}
-	for k, n := range batch.counts {
-		if _, known := r.pending.counts[k]; !known && r.pending.size() >= r.cfg.Max {
-			r.dropped += n
-			continue
-		}
-		r.pending.counts[k] += n
-	}
-	for _, sources := range batch.refusals.byKey { // where there is room, the key's newest use found some too
-		for _, source := range sources {
-			r.pending.refusals.add(source, r.pending.size() < r.cfg.Max)
-		}
-	}
 }
 
 func (e *entries) sortedUses() []models.LastUse {

@@ -60,6 +60,16 @@ func MustKey(t testing.TB, st *store.Store, by models.Visitor, change ...func(*m
 	return secret, key
 }
 
+// MustSaveUse saves uses as a batch of their own. The database must have their keys.
+func MustSaveUse(t testing.TB, st *store.Store, uses models.Uses) {
+	t.Helper()
+	uses.ID = models.NewID(models.UsesIDPrefix)
+	dropped, err := st.SaveUse(t.Context(), uses)
+	if err != nil || dropped > 0 {
+		t.Fatalf("saving use: %d dropped, %v", dropped, err)
+	}
+}
+
 // Actor is the user as the history tells of them.
 func Actor(v models.Visitor) models.Actor {
 	return models.Actor{Type: models.ActorUser, ID: v.UserID, Label: v.Email, IP: "192.0.2.1"}
