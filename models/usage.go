@@ -50,7 +50,8 @@ type RefusalSource struct {
 	Requests  int64
 }
 
-// Uses are a batch of requests to save. Whatever order replicas save theirs in, the newest use stays the newest.
+// Uses is a batch of requests to save. The newest use stays the newest whatever
+// the order in which replicas save their batches.
 type Uses struct {
 	ID       string          // of the batch, which is saved once however often it is sent
 	Newest   []LastUse       // by key, accepted before refused

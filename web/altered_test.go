@@ -9,8 +9,8 @@ import (
 	"cicosts/models/store/storetest"
 )
 
-// While this program runs, a newer one may change the tables. No page, request or revocation fails for it, not even the
-// first.
+// While this program runs, a newer one may change the tables. No page, request
+// or revocation fails for it, not even the first.
 func TestTablesAreAlteredUnderTheSite(t *testing.T) {
 	eachSite(t, func(t *testing.T, s *site) {
 		b, owner := s.owner()

@@ -12,8 +12,9 @@ import (
 	"cicosts/models/store/storetest"
 )
 
-// When a backup takes the place of the SQLite file under a running server, a key that is revoked in the backup is not
-// accepted by the server, which says once why it answers nothing.
+// When a backup takes the place of the SQLite file under a running server, a
+// key that is revoked in the backup is not accepted by the server, which says
+// once why it answers nothing.
 func TestDatabaseFileIsReplaced(t *testing.T) {
 	db := newDatabase(t)
 	path := strings.TrimPrefix(db, "sqlite:")

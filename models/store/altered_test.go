@@ -53,7 +53,8 @@ func (c *caller) key() (keytext.Secret, models.APIKey) {
 // noStatement are the methods that ask nothing of the tables.
 var noStatement = []string{"Close", "Followed", "Location", "RecordTimelines", "Standbys"}
 
-// calls calls every other method of a Store, so that it runs all of its statements.
+// calls calls every other method of a Store, so that it runs all of its
+// statements.
 var calls = map[string]func(c *caller) error{
 	"AccountByID":   func(c *caller) error { _, err := c.AccountByID(c.Context(), c.owner.AccountID); return err },
 	"AccountByName": func(c *caller) error { _, err := c.AccountByName(c.Context(), c.owner.AccountName); return err },
@@ -281,7 +282,8 @@ func (c *caller) callAll() {
 	}
 }
 
-// newCaller returns a caller on the database at url that logs to log until the test ends.
+// newCaller returns a caller on the database at url that logs to log until the
+// test ends.
 func newCaller(t *testing.T, url string, log *bytes.Buffer) *caller {
 	t.Helper()
 	before := slog.Default()
@@ -330,7 +332,8 @@ func column(t *testing.T, url, query string) (texts []string) {
 	return texts
 }
 
-// TestEveryMethodIsCalled fails for a method that the tests of altered tables would miss.
+// TestEveryMethodIsCalled fails for a method that the tests of altered tables
+// would miss.
 func TestEveryMethodIsCalled(t *testing.T) {
 	methods := reflect.TypeFor[*store.Store]()
 	for i := range methods.NumMethod() {
@@ -346,7 +349,8 @@ func TestEveryMethodIsCalled(t *testing.T) {
 	}
 }
 
-// A newer program may add columns while this one runs. No call fails for it, not even the first.
+// A newer program may add columns while this one runs. No call fails for it,
+// not even the first.
 func TestAddedColumns(t *testing.T) {
 	storetest.EachURL(t, func(t *testing.T, url string) {
 		var log bytes.Buffer
@@ -362,7 +366,8 @@ func TestAddedColumns(t *testing.T) {
 	})
 }
 
-// Statements that PostgreSQL has prepared for columns of another type are prepared anew, at the first call.
+// Statements that PostgreSQL has prepared for columns of another type are
+// prepared anew, at the first call.
 func TestChangedTypes(t *testing.T) {
 	url := storetest.Postgres(t)
 	var log bytes.Buffer
@@ -384,7 +389,8 @@ func changeTypes(t *testing.T, url string) {
 	}
 }
 
-// All connections hold stale statements at once, and no revocation, page or lookup fails for it.
+// All connections hold stale statements at once, and no revocation, page or
+// lookup fails for it.
 func TestChangedTypesOnManyConnections(t *testing.T) {
 	url := storetest.Postgres(t)
 	st := storetest.Open(t, url)
@@ -426,7 +432,8 @@ func TestChangedTypesOnManyConnections(t *testing.T) {
 	atOnce()
 }
 
-// One lookup with a stale statement replaces every connection, as the others hold it too.
+// One lookup with a stale statement replaces every connection, as the others
+// hold it too.
 func TestStaleLookup(t *testing.T) {
 	url := storetest.Postgres(t)
 	pool, err := pgxpool.New(t.Context(), url+"&pool_max_conns=3")
@@ -440,7 +447,8 @@ func TestStaleLookup(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	// each has fn called with one connection left in the pool, a different one each time.
+	// each has fn called with one connection left in the pool, a different one
+	// each time.
 	each := func(fn func(pid uint32)) {
 		t.Helper()
 		var conns [3]*pgxpool.Conn
@@ -481,7 +489,8 @@ func TestStaleChange(t *testing.T) {
 	}
 }
 
-// Columns that a query does not name are those of the moment, and a migration may add some while this program runs.
+// Columns that a query does not name are those of the moment, and a migration
+// may add some while this program runs.
 func TestQueriesNameTheirColumns(t *testing.T) {
 	everything := regexp.MustCompile(`(?i)\b(select|returning|distinct|all)\s+\*|\b\w+\.\*`)
 	for text, want := range map[string]bool{

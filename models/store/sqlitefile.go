@@ -10,8 +10,9 @@ import (
 	"sync/atomic"
 )
 
-// errFileReplaced says that the database's path no longer leads to the file that was opened. What is committed in the
-// file that is there now, such as a revocation, cannot be seen from here.
+// errFileReplaced says that the database's path no longer leads to the file
+// that was opened. Changes of the file that is there now, such as revocations,
+// cannot be seen from here.
 var errFileReplaced = errors.New("the database file was moved, removed or replaced")
 
 // sqliteFile is a database file that was opened, and the path it had then.
@@ -45,7 +46,8 @@ func (f *sqliteFile) check() error {
 	return fmt.Errorf("%w: %w", errFileReplaced, err)
 }
 
-// sqliteConnector opens connections to the file, and to no other that has come to have its path.
+// sqliteConnector opens connections to the file, and to no other that has come
+// to have its path.
 type sqliteConnector struct {
 	driver.Connector
 	file *sqliteFile
@@ -65,7 +67,8 @@ func (c sqliteConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	return sqliteConn{conn.(sqliteDriverConn), c.file}, nil
 }
 
-// sqliteDriverConn is what database/sql uses of a connection of the SQLite driver.
+// sqliteDriverConn is what database/sql uses of a connection of the SQLite
+// driver.
 type sqliteDriverConn interface {
 	driver.Conn
 	driver.ConnBeginTx
@@ -77,8 +80,8 @@ type sqliteDriverConn interface {
 	driver.Validator
 }
 
-// sqliteConn checks the file before each statement, and after COMMIT, so that no change is confirmed that only the
-// former file holds.
+// sqliteConn checks the file before each statement, and after COMMIT, so that
+// no change is confirmed that only the former file holds.
 type sqliteConn struct {
 	sqliteDriverConn
 	file *sqliteFile

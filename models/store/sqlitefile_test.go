@@ -30,8 +30,9 @@ func logTo(t *testing.T) *bytes.Buffer {
 	return &log
 }
 
-// When another file takes the place of the database, the store answers nothing, as it cannot see what is revoked there. It
-// says so once, and works again when its file is back.
+// When another file takes the place of the database, the store answers nothing,
+// as it cannot see what is revoked there. It says so once, and works again when
+// its file is back.
 func TestSQLiteFileIsReplaced(t *testing.T) {
 	for name, replace := range map[string]func(t *testing.T, path string){
 		"by a backup": func(t *testing.T, path string) {

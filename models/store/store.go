@@ -128,7 +128,8 @@ func detach(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // change runs fn in one transaction on the primary and returns nil only after COMMIT returned cleanly: any
-// other end, code "unavailable", leaves it open whether the change was made. fn may run twice, the first time in vain.
+// other end, code "unavailable", leaves it open whether the change was made. fn
+// may run twice; the first run is rolled back then.
 func (s *Store) change(ctx context.Context, doing string, fn func(tx *gorm.DB, now models.Instant) error) error {
 	ctx, cancel := detach(ctx)
 	defer cancel()
@@ -206,7 +207,7 @@ func gormConfig() *gorm.Config {
 		SkipDefaultTransaction: true, // change and the import begin theirs
 		DisableAutomaticPing:   true,
 		TranslateError:         true,
-		QueryFields:            true,           // because * would read columns that a newer program has added
+		QueryFields:            true,           // a newer program may add columns, which * would read
 		Logger:                 logger.Discard, // errors are returned, and logged once where they are handled
 	}
 }

@@ -13,8 +13,10 @@ import (
 
 // SaveUse keeps the newest use of each key, which never moves back whatever order replicas flush in, adds up the daily
 // counts, and keeps the newest sources of refused requests. All must be in the order that models.Uses tells, so that two
-// flushes cannot deadlock: they take turns on the rows of last_uses, which come first. A batch that was saved in the last
-// day is not saved again. dropped counts the requests of the batch whose keys the database does not have.
+// flushes cannot deadlock: they take turns on the rows of last_uses, which come first.
+//
+// A batch that was saved in the last day is not saved again. dropped counts the
+// requests of the batch whose keys the database does not have.
 func (s *Store) SaveUse(ctx context.Context, uses models.Uses) (dropped int64, err error) {
 	if uses.ID == "" {
 		return 0, errors.New("saving use: the batch has no id")

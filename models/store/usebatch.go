@@ -13,8 +13,9 @@ import (
 // batchMemory is how long the database knows that a batch of uses was saved.
 const batchMemory = 24 * time.Hour
 
-// noteBatch notes that tx saves the batch and drops this many of its requests, and forgets old batches. It reports
-// whether the batch was saved before. It waits for another transaction that is saving the batch.
+// noteBatch notes that tx saves the batch and drops this many of its requests,
+// and forgets old batches. It reports whether the batch was saved before. It
+// waits for another transaction that is saving the batch.
 func noteBatch(tx *gorm.DB, id string, dropped int64, now models.Instant) (saved bool, err error) {
 	res := tx.Clauses(clause.OnConflict{DoNothing: true}).Table("use_batches").
 		Create(map[string]any{"id": id, "saved_at": now, "dropped": dropped})
@@ -24,8 +25,8 @@ func noteBatch(tx *gorm.DB, id string, dropped int64, now models.Instant) (saved
 	return false, tx.Exec("DELETE FROM use_batches WHERE saved_at < ?", now.Add(-batchMemory)).Error
 }
 
-// ofKnownKeys returns the uses whose keys the database has, and how many requests the others are. A failover may have
-// lost a key.
+// ofKnownKeys returns the uses whose keys the database has, and how many
+// requests the others are. A failover may have lost a key.
 func ofKnownKeys(tx *gorm.DB, uses models.Uses) (known models.Uses, dropped int64, err error) {
 	ids := keysOf(uses)
 	has := make(map[string]bool, len(ids))

@@ -30,7 +30,8 @@ func usesOf(id string, n int64, keys ...string) models.Uses {
 	return uses
 }
 
-// counted returns how many requests with a key are counted, and how many of its sources.
+// counted returns how many requests with a key are counted, and how many of its
+// sources.
 func counted(t *testing.T, st *store.Store, key models.APIKey) (requests, ofSources int64) {
 	t.Helper()
 	days, err := st.UseByDay(t.Context(), key.AccountID, []string{key.ID}, 0)
@@ -50,7 +51,8 @@ func counted(t *testing.T, st *store.Store, key models.APIKey) (requests, ofSour
 	return requests, ofSources
 }
 
-// A batch is saved once, and says each time what it dropped: the use of keys that the database does not have, alone.
+// A batch is saved once, and says each time what it dropped: the use of keys
+// that the database does not have, alone.
 func TestBatchIsSavedOnce(t *testing.T) {
 	storetest.EachURL(t, func(t *testing.T, url string) {
 		var ahead atomic.Int64
@@ -158,7 +160,8 @@ func TestLostAnswerCountsOnce(t *testing.T) {
 	})
 }
 
-// Requests are counted once though the connection ends while COMMIT is answered.
+// Requests are counted once though the connection ends while COMMIT is
+// answered.
 func TestLostCommitCountsOnce(t *testing.T) {
 	address := storetest.Postgres(t)
 	_, key := func() (any, models.APIKey) {
@@ -180,14 +183,16 @@ func TestLostCommitCountsOnce(t *testing.T) {
 	}
 }
 
-// lossyProxy is a path to a PostgreSQL server that loses the answer to one COMMIT, and ends the connection.
+// lossyProxy is a path to a PostgreSQL server that loses the answer to one
+// COMMIT, and ends the connection.
 type lossyProxy struct {
 	socket string
 	armed  atomic.Bool
 	lost   chan struct{}
 }
 
-// newLossyProxy starts a proxy before a database and returns it and the database's URL through it.
+// newLossyProxy starts a proxy before a database and returns it and the
+// database's URL through it.
 func newLossyProxy(t *testing.T, database string) (*lossyProxy, string) {
 	t.Helper()
 	u, err := url.Parse(database)

@@ -9,11 +9,12 @@ import (
 	"cicosts/models"
 )
 
-// maxRefused is how many refused batches a flush sends in parts, so that a sink that refuses everything is not asked for
-// each key.
+// maxRefused is how many refused batches a flush sends in parts, so that a sink
+// that refuses everything is not asked for each key.
 const maxRefused = 50
 
-// flush saves the frozen batches and then what is pending. On an error the rest is sent by the next flush.
+// flush saves the frozen batches and then what is pending. On an error the rest
+// is sent by the next flush.
 func (r *Recorder) flush(ctx context.Context) error {
 	r.sending.Lock()
 	defer r.sending.Unlock()
@@ -45,8 +46,9 @@ func (r *Recorder) setFrozen(frozen []models.Uses) {
 	}
 }
 
-// sendFrozen sends the frozen batches. One that may have been saved stays first and unchanged. One that was refused is
-// sent in parts, so that only the key at fault is dropped.
+// sendFrozen sends the frozen batches. One that may have been saved stays first
+// and unchanged. One that was refused is sent in parts, so that only the key at
+// fault is dropped.
 func (r *Recorder) sendFrozen(ctx context.Context) error {
 	for refused := 0; ; {
 		r.mu.Lock()
@@ -85,7 +87,8 @@ func requests(uses models.Uses) (n int64) {
 	return n
 }
 
-// split returns two batches, each with half of the keys, or nil where there is one key.
+// split returns two batches, each with half of the keys, or nil where there is
+// one key.
 func split(uses models.Uses) []models.Uses {
 	var keys []string // each key is counted
 	for _, c := range uses.Counts {

@@ -14,7 +14,8 @@ import (
 	"cicosts/models"
 )
 
-// A batch that may have been saved is sent again exactly as it was, before anything that came later, by Close too.
+// A batch that may have been saved is sent again exactly as it was, before
+// anything that came later, by Close too.
 func TestBatchIsSentAgainUnchanged(t *testing.T) {
 	for name, flushes := range map[string]bool{"by the next flush": true, "by Close": false} {
 		t.Run(name, func(t *testing.T) {
@@ -53,7 +54,8 @@ func TestBatchIsSentAgainUnchanged(t *testing.T) {
 	}
 }
 
-// What the sink refuses is dropped and counted alone, and everything else is saved once.
+// Uses that the sink refuses are dropped and counted alone, and everything else
+// is saved once.
 func TestRefusedKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{}
@@ -89,7 +91,8 @@ func TestRefusedKeys(t *testing.T) {
 	})
 }
 
-// A sink that refuses everything is not asked for each of many keys at once, and what it refused is dropped in the end.
+// A sink that refuses everything is not asked for each of many keys at once,
+// and what it refused is dropped in the end.
 func TestSinkRefusesAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
@@ -114,7 +117,7 @@ func TestSinkRefusesAll(t *testing.T) {
 	})
 }
 
-// What the sink leaves out is counted as dropped.
+// Requests that the sink leaves out are counted as dropped.
 func TestSinkLeavesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(Config{Sink: sinkFunc(func(models.Uses) (int64, error) { return 2, nil })})

@@ -16,9 +16,11 @@ import (
 
 // Sink saves what was gathered. The store is one.
 type Sink interface {
-	// SaveUse must keep the newest uses and add up the counts, in one transaction, and once for each ID. dropped counts
-	// the requests that it left out. An error with the code "unavailable" says that the batch may have been saved: the
-	// same batch is sent again. Any other says that nothing was saved, and that the batch would be refused again.
+	// SaveUse must keep the newest uses and add up the counts, in one
+	// transaction, and once for each ID. dropped counts the requests that it
+	// left out. After an error with the code "unavailable" the same batch is
+	// sent again, as it may have been saved. Any other error says that
+	// nothing was saved, and that the batch would be refused again.
 	SaveUse(ctx context.Context, uses models.Uses) (dropped int64, err error)
 }
 
@@ -31,8 +33,9 @@ type Config struct {
 	Soon time.Duration
 	// FlushAt is how many entries in memory bring a flush at once: 1,000.
 	FlushAt int
-	// Max is how many entries are kept while the sink fails, those of batches that may have been saved among them; uses
-	// beyond it are dropped and counted: 50,000. Of a use that is counted the source may be missing.
+	// Max is how many entries are kept while the sink fails: 50,000. Entries
+	// of batches that may have been saved count too. Uses beyond Max are
+	// dropped and counted. A use that is kept may lack its source.
 	Max int
 }
 
@@ -44,7 +47,8 @@ type Recorder struct {
 	pending entries
 	dropped int64
 
-	// frozen are batches that were sent, or are parts of one that was, and are not known to be saved.
+	// frozen holds the batches that were sent, or parts of them, and are not
+	// known to be saved.
 	frozen     []models.Uses
 	frozenSize int // entries of all
 
@@ -142,7 +146,8 @@ func (r *Recorder) add(use models.LastUse) int {
 // room reports whether there is room for one more entry. It must be called with mu held.
 func (r *Recorder) room() bool { return r.pending.size()+r.frozenSize < r.cfg.Max }
 
-// Dropped returns how many uses were thrown away, because the sink failed for too long or left them out.
+// Dropped returns how many uses were not saved, because the sink failed for too
+// long, left them out or refused them.
 func (r *Recorder) Dropped() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
