@@ -104,6 +104,7 @@ func TestSinkRefusesAll(t *testing.T) {
 			r.Record(use(fmt.Sprintf("key %03d", i)))
 		}
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		if calls > maxRefused+1 || r.Dropped() == 0 {
 			t.Errorf("asked %d times by one flush, %d dropped", calls, r.Dropped())
 		}
