@@ -71,7 +71,7 @@ func KeyList(p KeyListPage) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, " <form class=\"filters\" method=\"get\" action=\"/settings/api\" role=\"search\" hx-get=\"/settings/api\" hx-target=\"#keys\" hx-select=\"#keys\" hx-swap=\"outerHTML\" hx-replace-url=\"true\" hx-trigger=\"input delay:250ms, submit\" hx-sync=\"this:replace\"><input type=\"search\" name=\"q\" value=\"")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, " <form class=\"filters\" method=\"get\" action=\"/settings/api\" role=\"search\" novalidate hx-get=\"/settings/api\" hx-target=\"#keys\" hx-select=\"#keys\" hx-swap=\"outerHTML\" hx-replace-url=\"true\" hx-trigger=\"input delay:250ms, submit\" hx-sync=\"this:replace\"><input type=\"search\" name=\"q\" value=\"")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -119,9 +119,9 @@ func states() map[string]struct {
 		"revoked, said":         {Revoked(refusing, nil), []string{"is revoked. Requests with it fail. It took effect Nov 23, 2026, 12:00:05 UTC. Last accepted: 2 minutes ago, GET /v1/costs.", "41 times"}},
 		"sign in":               {Login(LoginPage{Page: Page{Title: "Sign in"}}), []string{"!session has ended", `autocomplete="current-password"`}},
 		"sign in, lost":         {Login(LoginPage{Lost: true, Next: "/settings/api?q=a&b", Email: "a@b.example"}), []string{"session has ended", `value="/settings/api?q=a&amp;b"`, `value="a@b.example"`}},
-		"sign in, refused":      {Login(LoginPage{Errors: formErrors}), []string{`role="alert">Whole form.`}},
+		"sign in, refused":      {Login(LoginPage{Errors: formErrors}), []string{`role="alert">Whole form.`, `aria-describedby="email-error"`, "Password."}},
 		"set up":                {Setup(SetupPage{Token: "t"}), []string{`name="token" value="t"`, "!aria-invalid"}},
-		"set up, errors":        {Setup(SetupPage{Errors: formErrors}), []string{"Account.", "E-mail.", "Password.", `aria-describedby="password-error password-help"`}},
+		"set up, errors":        {Setup(SetupPage{Errors: formErrors}), []string{"Account.", "E-mail.", "Password.", `aria-describedby="password-error"`, "!12 to 128 characters"}},
 		"error":                 {Error(ErrorPage{Heading: "Not found", Message: "Nothing here.", RequestID: "req_1"}), []string{"Not found", "Nothing here.", "req_1", "Go to the API keys"}},
 		"error, viewer":         {Error(ErrorPage{Page: Page{Visitor: &Visitor{}}, Heading: "No"}), []string{"!API keys"}},
 		"error, fragment":       {ErrorFragment("No."), []string{`<p class="dangerbox">No.</p>`}},
@@ -152,7 +152,8 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// checkMarkup finds tags that are not closed, ids that stand twice, and references to ids that are not there.
+// checkMarkup finds tags that are not closed, ids that stand twice, references to ids that are not there, and forms that
+// the browser would block.
 func checkMarkup(t *testing.T, html string) {
 	t.Helper()
 	ids, wanted := map[string]int{}, []string{}
@@ -170,13 +171,19 @@ func checkMarkup(t *testing.T, html string) {
 		if !ok {
 			continue
 		}
+		blocks := start.Name.Local == "form"
 		for _, a := range start.Attr {
 			switch a.Name.Local {
+			case "novalidate":
+				blocks = false
 			case "id":
 				ids[a.Value]++
 			case "for", "aria-describedby":
 				wanted = append(wanted, strings.Fields(a.Value)...)
 			}
+		}
+		if blocks {
+			t.Errorf("a form without novalidate: %v", start.Attr)
 		}
 	}
 	for id, n := range ids {
