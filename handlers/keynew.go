@@ -97,7 +97,7 @@ func (p *Pages) Create(c echo.Context) error {
 	}
 	secret := keytext.Mint(req.Mode)
 	key, err := p.Store.CreateKey(ctx, actor(c), models.APIKey{
-		ID: models.NewID(models.KeyIDPrefix), AccountID: v.AccountID, Name: req.Name, NameFolded: models.Fold(req.Name),
+		ID: models.NewID(models.KeyIDPrefix), AccountID: v.AccountID, Name: req.Name, NameFolded: models.FoldName(req.Name),
 		Mode: req.Mode, Permissions: req.Permissions, Hint: secret.Hint(), Hash: p.Hasher.Hash(secret), SecretID: p.SecretID,
 		FormToken: form.token, CreatedBy: v.UserID,
 	}, expiry)
