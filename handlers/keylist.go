@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	listURL = "/settings/api"
-	newURL  = "/settings/api/new"
+	listURL   = "/settings/api"
+	newURL    = "/settings/api/new"
+	createURL = "/settings/api/keys"
 )
 
 func keyURL(id string) string { return "/settings/api/keys/" + url.PathEscape(id) }
