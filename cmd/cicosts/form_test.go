@@ -26,6 +26,109 @@ func TestForms(t *testing.T) {
 	}
 }
 
+// TestLeaving is what happens to a key that nobody has copied when its page is
+// left, and to a form whose session has ended.
+func TestLeaving(t *testing.T) {
+	b := browsertest.Start(t)
+	for name, test := range map[string]func(*testing.T, *surfer){
+		"key in the dialog": testLeavingDialog, "key on a page": testLeavingPage, "form in the dialog": testLostForm,
+		"form on a page": func(t *testing.T, s *surfer) { s.view.NoScript = true; s.Look(t, s.view); testLostForm(t, s) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSurfer(t, b, newProgram(t), browsertest.View{})
+			s.setUp()
+			test(t, s)
+			s.Quiet(t)
+		})
+	}
+}
+
+func testLeavingDialog(t *testing.T, s *surfer) {
+	key := s.generate("Not copied")
+	s.Stay(true)
+	for i, leave := range []string{"location.reload()", "history.back()", "location.assign('/settings/api?status=all')"} {
+		s.is(leave + " ?? true")
+		s.WaitAsked(t, i+1)
+		if got := s.Value(t, "#api-key"); got != key {
+			t.Errorf("%s: the key is now %q", leave, got)
+		}
+	}
+	s.Stay(false)
+	s.goTo("/settings/api?status=all")
+	s.WaitAsked(t, 4)
+	s.WaitGone(t, "#api-key")
+
+	s.generate("Copied")
+	s.copyKey()
+	s.goTo("/settings/api?status=all")
+	s.generate("Closed without a copy")
+	s.Click(t, "[data-close]")
+	s.WaitFor(t, "#not-copied")
+	s.Click(t, "[data-close]")
+	s.focused("tr:target a")
+	s.goTo("/settings/api?status=all")
+	if n := s.Asked(); n != 4 {
+		t.Errorf("asked %d times, though a key was copied or given up", n)
+	}
+}
+
+func testLeavingPage(t *testing.T, s *surfer) {
+	generate := func() {
+		s.goTo("/settings/api/new")
+		s.Fill(t, "#name", "On a page")
+		s.Follow(t, "form .primary")
+		s.Click(t, "pre") // Chromium asks only for pages that somebody has touched
+	}
+	generate()
+	s.Stay(true)
+	s.Click(t, ".brand")
+	s.WaitAsked(t, 1)
+	for n := range 2 { // whoever stays can sign out later
+		s.Click(t, ".topbar form button")
+		s.WaitAsked(t, n+2)
+	}
+	s.Click(t, "[data-close]")
+	s.WaitFor(t, "#not-copied")
+	s.Follow(t, "[data-close]")
+	s.WaitFor(t, "tr:target")
+
+	s.Stay(false)
+	generate()
+	s.copyKey()
+	s.Follow(t, ".brand")
+	if n := s.Asked(); n != 3 {
+		t.Errorf("asked %d times, though the key was copied or given up", n)
+	}
+}
+
+func testLostForm(t *testing.T, s *surfer) {
+	s.goTo("/settings/api?status=all")
+	s.open("[data-generate]", "#name")
+	s.Fill(t, "#name", "Kept & sound")
+	s.Check(t, "[name=mode][value=test]", true)
+	s.Click(t, "summary")
+	s.Check(t, "#scoped", true)
+	s.Check(t, "[value='alerts:read']", true)
+	s.Fill(t, "#expires", "custom")
+	s.Fill(t, "#expires_on", "2040-01-02")
+	s.db("DELETE FROM sessions")
+	s.open("form .primary", "#password")
+	s.signIn(ownerEmail)
+	s.WaitFor(t, "#expires_on")
+	if s.Value(t, "#name") != "Kept & sound" || s.Value(t, "#expires_on") != "2040-01-02" ||
+		!s.is("document.querySelector('[name=mode][value=test]').checked && document.querySelector(\"[value='alerts:read']\").checked") {
+		t.Errorf("the form has lost what was entered: %s", s.URL(t))
+	}
+	if n := s.Count(t, ":checked"); n != 4 { // mode, limit, permission, and the option
+		t.Errorf("%d choices", n)
+	}
+	s.Follow(t, "form .primary")
+	if got := s.Text(t, ".dlg-body .badges"); !strings.Contains(got, "expires Jan 3, 2040") {
+		t.Errorf("the new key has %q", got)
+	}
+}
+
 // A past date does not block the form once the expiry is no longer a date.
 func testDateNotChosen(t *testing.T, s *surfer) {
 	s.setUp()
