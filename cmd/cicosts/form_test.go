@@ -14,7 +14,7 @@ func TestForms(t *testing.T) {
 	b := browsertest.Start(t)
 	for name, view := range map[string]browsertest.View{"with script": {}, "without script": {NoScript: true}} {
 		for what, test := range map[string]func(*testing.T, *surfer){
-			"a date no longer chosen": testDateNotChosen, "errors beside their fields": testFieldErrors,
+			"a date no longer chosen": testDateNotChosen, "errors beside their fields": testFieldErrors, "last key revoked": testLastRevoked,
 		} {
 			t.Run(what+" "+name, func(t *testing.T) {
 				t.Parallel()
@@ -143,6 +143,48 @@ func testDateNotChosen(t *testing.T, s *surfer) {
 	want := "expires " + time.Now().UTC().AddDate(0, 0, 90).Format("Jan 2, 2006")
 	if got := s.Text(t, ".dlg-body .badges"); !strings.Contains(got, want) {
 		t.Errorf("the new key has %q, want %q", got, want)
+	}
+}
+
+// After the last key is revoked the numbers and the list agree, at once and when
+// the list is loaded again.
+func testLastRevoked(t *testing.T, s *surfer) {
+	agree := func() {
+		t.Helper()
+		if got := s.Text(t, "#stats dd"); !strings.HasPrefix(got, "0") {
+			t.Errorf("active keys: %q", got)
+		}
+		if n := s.Count(t, "tr[data-status=active]"); n != 0 {
+			t.Errorf("%d active rows", n)
+		}
+		if got := s.Text(t, "#found"); got != "No active keys. 1 revoked." {
+			t.Errorf("the list says %q", got)
+		}
+	}
+	s.setUp()
+	s.generate("The only one")
+	s.goTo("/settings/api")
+	s.open("tr .actions a", ".danger")
+	s.open(".danger", ".badge.off")
+	if !s.view.NoScript {
+		s.focused("tr[data-status=revoked] .key-name")
+		agree()
+		s.WaitUntil(t, "document.getElementById('announce').textContent.endsWith(' No active keys. 1 revoked.')")
+		s.inspect("last key revoked just now")
+		s.Click(t, "#below .primary")
+		s.focused("#name")
+		s.Press(t, browsertest.KeyEscape)
+		s.focused("#below .primary")
+	}
+	s.goTo("/settings/api")
+	agree()
+	s.inspect("no active keys")
+	s.Follow(t, ".empty a:not(.primary)")
+	if got := s.Text(t, "tr[data-status=revoked] .key-name"); got != "The only one" {
+		t.Errorf("the revoked keys are %q", got)
+	}
+	if got := s.Value(t, "[name=status]"); got != "revoked" {
+		t.Errorf("the list is of %q", got)
 	}
 }
 

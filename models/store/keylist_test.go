@@ -183,6 +183,14 @@ func TestStats(t *testing.T) {
 		if want := (models.KeyStats{Total: 1, Live: 3, Test: 1, Expiring: 1, Old: 1}); err != nil || got != want {
 			t.Errorf("%+v, %v; want %+v", got, err, want)
 		}
+
+		// The keys that have ended count once no other is left.
+		storetest.Exec(t, url, "UPDATE api_keys SET expires_at = 1 WHERE mode = 'test'")
+		storetest.Exec(t, url, "UPDATE api_keys SET revoked_at = 1 WHERE mode = 'live'")
+		got, err = st.KeyStats(t.Context(), owner.AccountID)
+		if want := (models.KeyStats{Total: 1, Revoked: 4, Expired: 1}); err != nil || got != want {
+			t.Errorf("without active keys: %+v, %v; want %+v", got, err, want)
+		}
 	})
 }
 
