@@ -62,6 +62,7 @@ func (p *Pages) New(c echo.Context) error {
 		}
 		form.replaces, form.name, form.mode = old.Name, old.Name, string(old.Mode)
 		form.scoped, form.permissions = old.Permissions != models.FullAccess, old.Permissions.Names()
+		form.expires, form.expiresOn = old.ExpiryLike(p.Now())
 	}
 	preset := c.QueryParam("preset")
 	if preset != "" || c.QueryParams().Has("name") {

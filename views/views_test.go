@@ -71,6 +71,7 @@ func states() map[string]struct {
 		change(&p)
 		return NewKey(p)
 	}
+	expired := with(used, func(k *KeyRow) { k.Status = "expired" })
 	doubtful, givenUp := used, used
 	doubtful.InDoubt, givenUp.GivenUp = true, true
 	key := func(row KeyRow, change func(*KeyPage)) templ.Component {
@@ -115,7 +116,9 @@ func states() map[string]struct {
 		"given up, key":         {key(givenUp, func(*KeyPage) {}), []string{"is not tried any more", "!CICosts keeps trying"}},
 		"key":                   {key(used, func(p *KeyPage) { p.Routes = []RouteUse{{"GET /v1/costs", "accepted", "4"}} }), []string{"cannot be shown again", "!infobox", "<rect", "<title>1 day ago: 3 requests</title>", "</time> by ops"}},
 		"key, never used":       {key(fresh, func(p *KeyPage) { p.History = []HistoryLine{{Exact(now), "Created"}} }), []string{"infobox", "?like=key_2", "Nov 23, 2026, 12:00 UTC", "!<rect"}},
-		"key, revoked":          {key(revoked, func(*KeyPage) {}), []string{"!cannot be shown again", "!Revoke<"}},
+		"key, revoked":          {key(revoked, func(*KeyPage) {}), []string{"!cannot be shown again", "!Revoke<", "This key is revoked.", "?like=key_3"}},
+		"key, expired":          {key(expired, func(*KeyPage) {}), []string{"!cannot be shown again", "This key has expired.", "?like=key_1"}},
+		"key, not to replace":   {key(revoked, func(p *KeyPage) { p.ReplaceBy = "" }), []string{"!eplacement", "!This key is revoked"}},
 		"key, proof":            {key(revoked, func(p *KeyPage) { p.Proof = &ended }), []string{`<time datetime="2026-11-23T12:00:05Z"`, "12:00:05 UTC</time>", "<bdi>curl</bdi>", "(a note)", "So many.", "Earlier.", "The last one", `data-label="Times" class="count num">39<`, "Others.", "first"}},
 		"key, proof of nothing": {key(revoked, func(p *KeyPage) { p.Proof = &Proof{Word: "Revoked", At: Second(now), Refused: "None."} }), []string{"None saved so far", "None.", "!The last one", "!Refused requests", "!<br/> "}},
 		"list, refused":         {list(func(p *KeyListPage) { p.Keys = []KeyRow{refusing, revoked} }), []string{"last refused", ", 41 times, from 203.0.113.9", "3 minutes ago</time>"}},
