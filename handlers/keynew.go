@@ -134,14 +134,15 @@ func (p *Pages) curl(secret keytext.Secret, permissions models.Permissions) stri
 }
 
 // carriedFields are the fields of the form that FormAgain carries over, in the
-// order in which they are tried: the one that may be repeated without end last.
+// order in which it tries them. Permissions come last because a request may
+// repeat them without end.
 var carriedFields = []string{"mode", "expires", "expires_on", "scoped", "name", "replaces", "permissions"}
 
 // FormAgain returns the address of the form that generates a key, with the
 // fields that this request has sent, or "" for any other request. It is for a
 // session that has ended: no field is secret, and the form gets a new token. The
-// address is a local path that stays under 8 KiB when it is escaped again, which
-// is what proxies accept. What does not fit is left out.
+// address is a local path. Escaped once more it stays under 8 KiB, because
+// proxies refuse longer ones. It leaves out values that do not fit.
 func FormAgain(c echo.Context) string {
 	const limit = 4000
 	r := c.Request()

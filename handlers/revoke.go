@@ -136,8 +136,8 @@ func (p *Pages) revokedRow(c echo.Context, key models.KeyRecord) (templ.Componen
 	return views.Revoked(row, statTiles(stats), emptiedList(c, stats)), nil
 }
 
-// emptiedList is the state of the list behind a request of htmx when it shows
-// active keys and there are none any more, else nil.
+// emptiedList describes the list behind a request of htmx after its last active
+// key has ended. It returns nil for any other page and any other list.
 func emptiedList(c echo.Context, stats models.KeyStats) *views.NoActive {
 	list, err := url.Parse(c.Request().Header.Get("HX-Current-URL"))
 	if err != nil || list.Path != listURL || parseFilter(list.Query()).Status != models.StatusActive ||

@@ -139,8 +139,8 @@ func ParseExpiry(expires, on string, now time.Time) (Expiry, *Error) {
 }
 
 // ExpiryLike returns the form fields expires and expires_on, as ParseExpiry reads
-// them, that give a key generated at now as long a life as k has had, or has. A
-// length that is none of the numbers of days becomes a date, at most a day later.
+// them, that give a key generated at now as long a life as k has, or has had. A
+// length for which there is no choice becomes a date, at most a day later.
 func (k *APIKey) ExpiryLike(now time.Time) (expires, on string) {
 	const day = 24 * time.Hour
 	if k.ExpiresAt.IsZero() {

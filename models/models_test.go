@@ -77,8 +77,7 @@ func FuzzCleanName(f *testing.F) {
 	})
 }
 
-// Names that look equal are equal when they are compared, whatever stands
-// between their letters.
+// Names that look equal are equal when they are compared.
 func TestFoldName(t *testing.T) {
 	for _, same := range [][]string{
 		{

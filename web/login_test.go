@@ -61,7 +61,7 @@ func TestLoginRefusalsAreAlike(t *testing.T) {
 	})
 }
 
-// A field left empty is named, before anybody is looked up, and keeps what the other one has.
+// The page names an empty field without a look at the database, and keeps the address.
 func TestLoginEmptyFields(t *testing.T) {
 	s := sqliteSite(t)
 	v := s.addUser("Acme", models.RoleOwner)

@@ -87,8 +87,8 @@ func TestFormIsCarriedWhole(t *testing.T) {
 	}
 }
 
-// formAfterSignIn returns where somebody without a session, who sends form, goes
-// after signing in: the address and its fields.
+// formAfterSignIn sends form without a session. It returns the address to which
+// signing in leads from there, and its fields.
 func formAfterSignIn(t *testing.T, s *site, form url.Values) (next string, fields url.Values) {
 	t.Helper()
 	a := s.browser().post("/settings/api/keys", form).want(http.StatusSeeOther)
@@ -103,7 +103,7 @@ func formAfterSignIn(t *testing.T, s *site, form url.Values) (next string, field
 	return next, page.Query()
 }
 
-// What no address can hold is left out, and the rest is carried over.
+// A value that no address can hold is left out. The rest is carried over.
 func TestLongFormIsCarried(t *testing.T) {
 	s := sqliteSite(t)
 	b, _ := s.owner()

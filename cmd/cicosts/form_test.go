@@ -26,8 +26,8 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// TestLeaving is what happens to a key that nobody has copied when its page is
-// left, and to a form whose session has ended.
+// TestLeaving is what happens to an uncopied key when its page is left, and to a
+// form whose session has ended.
 func TestLeaving(t *testing.T) {
 	b := browsertest.Start(t)
 	for name, test := range map[string]func(*testing.T, *surfer){
@@ -78,13 +78,13 @@ func testLeavingPage(t *testing.T, s *surfer) {
 		s.goTo("/settings/api/new")
 		s.Fill(t, "#name", "On a page")
 		s.Follow(t, "form .primary")
-		s.Click(t, "pre") // Chromium asks only for pages that somebody has touched
+		s.Click(t, "pre") // Chromium asks only after a gesture on the page
 	}
 	generate()
 	s.Stay(true)
 	s.Click(t, ".brand")
 	s.WaitAsked(t, 1)
-	for n := range 2 { // whoever stays can sign out later
+	for n := range 2 { // the form is not blocked after staying
 		s.Click(t, ".topbar form button")
 		s.WaitAsked(t, n+2)
 	}
