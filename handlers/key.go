@@ -42,10 +42,14 @@ func (p *Pages) Key(c echo.Context) error {
 		row.GivenUp = key.RevokedAt.IsZero()
 		frame.Said = row.Outcome()
 	}
+	replaceBy := ""
+	if v.Role.ManagesKeys() {
+		replaceBy = newURL + "?like=" + key.ID
+	}
 	return renderPage(c, http.StatusOK, views.Key(views.KeyPage{
 		Page: frame, Key: row, CanRevoke: row.CanRevoke, Proof: proof(&key, sources, now), Facts: facts(&key, now),
 		Total: total(row.Days, uses[key.ID]), Routes: routeUses(uses[key.ID]), History: history(events, inDoubt),
-		ReplaceBy: newURL + "?like=" + key.ID,
+		ReplaceBy: replaceBy,
 	}))
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -14,8 +15,9 @@ import (
 )
 
 const (
-	listURL = "/settings/api"
-	newURL  = "/settings/api/new"
+	listURL   = "/settings/api"
+	newURL    = "/settings/api/new"
+	createURL = "/settings/api/keys"
 )
 
 func keyURL(id string) string { return "/settings/api/keys/" + url.PathEscape(id) }
@@ -73,7 +75,35 @@ func (p *Pages) List(c echo.Context) error {
 		wider.Status = ""
 		view.AnyStatusURL = filterURL(wider, "")
 	}
+	switch {
+	case filterURL(filter, "") != listURL:
+		view.ClearURL = listURL
+	case len(page.Keys) == 0 && filter.After == "" && !view.NothingYet:
+		view.NoActive = noActive(stats, v.Role)
+	}
 	return Render(c, http.StatusOK, views.KeyList(view))
+}
+
+// noActive describes the list of an account without active keys.
+func noActive(s models.KeyStats, role models.Role) *views.NoActive {
+	view := views.NoActive{CanManage: role.ManagesKeys()}
+	more := ""
+	if s.Revoked+s.Expired > models.StatsLimit {
+		more = "+"
+	}
+	var ended []string
+	if s.Revoked > 0 {
+		ended = append(ended, views.Number(int64(s.Revoked))+more+" revoked")
+		view.RevokedURL = filterURL(models.KeyFilter{Status: models.StatusRevoked}, "")
+	}
+	if s.Expired > 0 {
+		ended = append(ended, views.Number(int64(s.Expired))+more+" expired")
+		view.ExpiredURL = filterURL(models.KeyFilter{Status: models.StatusExpired}, "")
+	}
+	if len(ended) > 0 {
+		view.Ended = strings.Join(ended, ", ") + "."
+	}
+	return &view
 }
 
 func (p *Pages) usesByKey(ctx context.Context, accountID string, keys []models.KeyRecord) (map[string][]models.DailyUse, error) {
@@ -92,6 +122,9 @@ func (p *Pages) usesByKey(ctx context.Context, accountID string, keys []models.K
 // parseFilter reads the list's query. What it does not know does not narrow; without a status only active keys are listed.
 func parseFilter(q url.Values) models.KeyFilter {
 	f := models.KeyFilter{Query: clip(q.Get("q"), 400), After: q.Get("after"), Status: models.StatusActive}
+	if models.FoldName(f.Query) == "" { // looks empty
+		f.Query = ""
+	}
 	switch s := models.Status(q.Get("status")); s {
 	case models.StatusExpired, models.StatusRevoked:
 		f.Status = s

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -50,7 +51,8 @@ const (
 	formTokenLength = len(formTokenPrefix) + 22
 )
 
-// New shows the form that generates a key, empty, filled for a replacement (like), or with a preset chosen (preset).
+// New shows the form that generates a key: empty, filled for a replacement
+// (like), with a preset chosen (preset), or as FormAgain carried it over.
 func (p *Pages) New(c echo.Context) error {
 	form := newKeyForm{mode: string(keytext.Live), expires: "never"}
 	if like := c.QueryParam("like"); like != "" {
@@ -60,9 +62,13 @@ func (p *Pages) New(c echo.Context) error {
 		}
 		form.replaces, form.name, form.mode = old.Name, old.Name, string(old.Mode)
 		form.scoped, form.permissions = old.Permissions != models.FullAccess, old.Permissions.Names()
+		form.expires, form.expiresOn = old.ExpiryLike(p.Now())
 	}
-	if preset := c.QueryParam("preset"); preset != "" {
+	preset := c.QueryParam("preset")
+	if preset != "" || c.QueryParams().Has("name") {
 		form = readKeyForm(c)
+	}
+	if preset != "" {
 		form.scoped = true
 		for _, known := range presets {
 			if known.value == preset {
@@ -97,7 +103,7 @@ func (p *Pages) Create(c echo.Context) error {
 	}
 	secret := keytext.Mint(req.Mode)
 	key, err := p.Store.CreateKey(ctx, actor(c), models.APIKey{
-		ID: models.NewID(models.KeyIDPrefix), AccountID: v.AccountID, Name: req.Name, NameFolded: models.Fold(req.Name),
+		ID: models.NewID(models.KeyIDPrefix), AccountID: v.AccountID, Name: req.Name, NameFolded: models.FoldName(req.Name),
 		Mode: req.Mode, Permissions: req.Permissions, Hint: secret.Hint(), Hash: p.Hasher.Hash(secret), SecretID: p.SecretID,
 		FormToken: form.token, CreatedBy: v.UserID,
 	}, expiry)
@@ -127,7 +133,38 @@ func (p *Pages) curl(secret keytext.Secret, permissions models.Permissions) stri
 	return fmt.Sprintf("export CICOSTS_API_KEY=%s\ncurl -H \"Authorization: Bearer $CICOSTS_API_KEY\" \\\n  %s%s\n", secret.Reveal(), p.BaseURL, path)
 }
 
-// readKeyForm reads the form from the body of a POST, or from the query for a preset.
+// carriedFields are the fields of the form that FormAgain carries over, in the
+// order in which it tries them. Permissions come last because a request may
+// repeat them without end.
+var carriedFields = []string{"mode", "expires", "expires_on", "scoped", "name", "replaces", "permissions"}
+
+// FormAgain returns the address of the form that generates a key, with the
+// fields that this request has sent, or "" for any other request. It is for a
+// session that has ended: no field is secret, and the form gets a new token. The
+// address is a local path. Escaped once more it stays under 8 KiB, because
+// proxies refuse longer ones. It leaves out values that do not fit.
+func FormAgain(c echo.Context) string {
+	const limit = 4000
+	r := c.Request()
+	if r.Method != http.MethodPost || c.Path() != createURL || !r.PostForm.Has("name") {
+		return ""
+	}
+	query, asText := "", strings.NewReplacer("\x00", "\ufffd")
+	for _, field := range carriedFields {
+		for _, value := range r.PostForm[field] {
+			pair := url.QueryEscape(field) + "=" + url.QueryEscape(asText.Replace(strings.ToValidUTF8(value, "\ufffd")))
+			if len(query)+len(pair) < limit {
+				query += "&" + pair
+			}
+		}
+	}
+	if !strings.Contains(query, "&name=") {
+		query += "&name="
+	}
+	return newURL + "?" + query[1:]
+}
+
+// readKeyForm reads the form from the body of a POST, or from the query of a GET.
 func readKeyForm(c echo.Context) newKeyForm {
 	form := newKeyForm{
 		token: c.FormValue("form_token"), name: c.FormValue("name"), mode: c.FormValue("mode"), scoped: c.FormValue("scoped") != "",

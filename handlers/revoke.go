@@ -3,6 +3,7 @@ package handlers
 import (
 	"errors"
 	"net/http"
+	"net/url"
 
 	"github.com/a-h/templ"
 	"github.com/labstack/echo/v4"
@@ -132,5 +133,16 @@ func (p *Pages) revokedRow(c echo.Context, key models.KeyRecord) (templ.Componen
 	}
 	row := keyRow(&key, uses[key.ID], visitor(c).Role, p.Now())
 	row.Changed, row.GivenUp = true, key.RevokedAt.IsZero()
-	return views.Revoked(row, statTiles(stats)), nil
+	return views.Revoked(row, statTiles(stats), emptiedList(c, stats)), nil
+}
+
+// emptiedList describes the list behind a request of htmx after its last active
+// key has ended. It returns nil for any other page and any other list.
+func emptiedList(c echo.Context, stats models.KeyStats) *views.NoActive {
+	list, err := url.Parse(c.Request().Header.Get("HX-Current-URL"))
+	if err != nil || list.Path != listURL || parseFilter(list.Query()).Status != models.StatusActive ||
+		stats.Total == 0 || stats.Live+stats.Test > 0 {
+		return nil
+	}
+	return noActive(stats, visitor(c).Role)
 }

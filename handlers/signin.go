@@ -39,6 +39,9 @@ func (p *Pages) Login(c echo.Context) error {
 	email := strings.ToValidUTF8(strings.ReplaceAll(c.FormValue("email"), "\x00", "\ufffd"), "\ufffd")
 	pass, next := c.FormValue("password"), LocalPath(c.FormValue("next"))
 	page := views.LoginPage{Page: Page(c, "Sign in"), Email: email, Next: next}
+	if page.Errors = emptyFields(email, pass); page.Errors != nil {
+		return Render(c, http.StatusUnprocessableEntity, views.Login(page))
+	}
 	ctx := c.Request().Context()
 
 	user, err := p.Store.UserByEmail(ctx, email)
@@ -74,6 +77,22 @@ func (p *Pages) Login(c echo.Context) error {
 		next = listURL
 	}
 	return seeOther(c, next)
+}
+
+// emptyFields names the fields of a sign-in that are empty. It returns nil for
+// none.
+func emptyFields(email, pass string) views.Errors {
+	errs := views.Errors{}
+	if strings.TrimSpace(email) == "" {
+		errs["email"] = "Enter your e-mail address."
+	}
+	if pass == "" {
+		errs["password"] = "Enter your password."
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return errs
 }
 
 // Logout signs out and has the browser drop what it stored.

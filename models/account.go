@@ -58,7 +58,7 @@ func (r Role) ManagesKeys() bool { return r == RoleOwner || r == RoleAdmin }
 func CleanEmail(email string) (string, error) {
 	email = strings.TrimSpace(email)
 	a, err := mail.ParseAddress(email)
-	if err != nil || a.Address != email || len(email) > 254 || strings.IndexFunc(email, isUnsafe) >= 0 {
+	if err != nil || a.Address != email || len(email) > 254 || strings.IndexFunc(email, isUnsafe) >= 0 || strings.IndexFunc(email, isInvisible) >= 0 {
 		return "", Invalid("email", "Enter an e-mail address such as ada@example.com.")
 	}
 	return email, nil

@@ -2,6 +2,7 @@ package models
 
 import (
 	"errors"
+	"strconv"
 	"time"
 
 	"cicosts/models/keytext"
@@ -135,6 +136,24 @@ func ParseExpiry(expires, on string, now time.Time) (Expiry, *Error) {
 		return Expiry{On: day}, nil
 	}
 	return Expiry{}, Invalid("expires", "Choose never, 30, 60, 90, 180 or 365 days, or a date.")
+}
+
+// ExpiryLike returns the form fields expires and expires_on, as ParseExpiry reads
+// them, that give a key generated at now as long a life as k has, or has had. A
+// length for which there is no choice becomes a date, at most a day later.
+func (k *APIKey) ExpiryLike(now time.Time) (expires, on string) {
+	const day = 24 * time.Hour
+	if k.ExpiresAt.IsZero() {
+		return "never", ""
+	}
+	life := k.ExpiresAt.Time().Sub(k.CreatedAt.Time())
+	if days := strconv.Itoa(int(life / day)); life%day == 0 {
+		if _, err := ParseExpiry(days, "", now); err == nil {
+			return days, ""
+		}
+	}
+	lastDay := k.ExpiresAt.Add(-time.Microsecond).Day()
+	return "custom", now.UTC().AddDate(0, 0, max(0, int(lastDay-k.CreatedAt.Day()))).Format(time.DateOnly)
 }
 
 // From returns the instant the key stops working when it is created at created: N days are N times 24 hours, and a date

@@ -34,11 +34,15 @@ const (
 // StatsLimit is the highest number that KeyStats counts to; one more says that there are more.
 const StatsLimit = 1000
 
-// KeyStats counts the active keys of an account.
+// KeyStats counts the active keys of an account, and while it has none, those
+// that were revoked and those that expired unrevoked. The counts of these two
+// stop when together they exceed StatsLimit.
 type KeyStats struct {
 	Total    int // 0: the account has no keys, of whatever status
 	Live     int
 	Test     int
 	Expiring int // within ExpiringSoon
 	Old      int // of at least RotationAge
+	Revoked  int // 0 while there is an active key
+	Expired  int // 0 while there is an active key
 }

@@ -24,7 +24,7 @@ func CleanName(field, name string) (string, error) {
 		return "", Invalid(field, "Control characters and marks that change the direction of text are not allowed.")
 	}
 	switch n := utf8.RuneCountInString(name); {
-	case n == 0 || strings.IndexFunc(name, isVisible) < 0:
+	case strings.IndexFunc(name, isVisible) < 0:
 		return "", Invalid(field, "Enter a name.")
 	case n > MaxName:
 		return "", Invalid(field, "Use at most 100 characters.")
@@ -48,14 +48,57 @@ func Printable(s string) string {
 	return s
 }
 
-// Fold returns s as it is compared in searches and for uniqueness: NFC and case-folded.
+// Fold returns s in NFC and case-folded, as e-mail addresses are compared.
 func Fold(s string) string { return norm.NFC.String(cases.Fold().String(s)) }
+
+// FoldName returns name as it is searched and compared for uniqueness: folded,
+// without characters that show nothing, and with one space for any blank. Names
+// that differ in these alone look equal. Joiners and variation selectors are
+// dropped too, although some scripts and emoji need them. It returns "" for a
+// name that looks blank.
+func FoldName(name string) string {
+	shown := strings.Map(func(r rune) rune {
+		switch {
+		case isBlank(r):
+			return ' '
+		case isInvisible(r):
+			return -1
+		}
+		return r
+	}, name)
+	return Fold(strings.Join(strings.Fields(shown), " "))
+}
+
+// NameFolds returns every form in which name may be stored: FoldName's, and
+// after it Fold's where that differs. Versions before FoldName stored the latter.
+func NameFolds(name string) []string {
+	folds := []string{FoldName(name)}
+	if old := Fold(name); old != folds[0] {
+		folds = append(folds, old)
+	}
+	return folds
+}
 
 func isUnsafe(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
 }
 
-func isVisible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
+func isVisible(r rune) bool {
+	return unicode.IsGraphic(r) && !isBlank(r) && !isInvisible(r)
+}
+
+// isBlank reports whether r is shown as a gap: a space, or a symbol without ink.
+func isBlank(r rune) bool {
+	const brailleBlank, nullNotehead = '\u2800', '\U0001D159'
+	return unicode.IsSpace(r) || r == brailleBlank || r == nullNotehead
+}
+
+// isInvisible reports whether r shows nothing by itself: a superset of Unicode's
+// Default_Ignorable_Code_Point, derived as in DerivedCoreProperties.txt.
+func isInvisible(r rune) bool {
+	return unicode.In(r, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, unicode.Noncharacter_Code_Point) &&
+		!unicode.Is(unicode.Prepended_Concatenation_Mark, r)
+}
 
 // gramLength is how many characters the pieces have by which names are searched.
 const gramLength = 3

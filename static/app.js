@@ -69,7 +69,7 @@ function closed() {
   const created = d.querySelector("#api-key") && d.querySelector("[data-close]").href;
   forget();
   d.replaceChildren();
-  copied = true;
+  mayLeave(true);
   if (created) return leave(created);
   if (opener) opener.focus();
   opener = null;
@@ -87,13 +87,26 @@ function leave(url) {
 function reveal() {
   const key = document.getElementById("api-key");
   if (!key) return;
-  copied = warned = false;
+  mayLeave(warned = false);
   document.querySelector("[data-copy]").hidden = false;
   key.focus();
   key.select();
 }
+// Leaving in any other way than by closing has the browser ask, only while the key would be lost.
+function mayLeave(yes) {
+  copied = yes;
+  (yes ? removeEventListener : addEventListener)("beforeunload", ask);
+}
+function ask(e) {
+  e.preventDefault();
+  unsend(); // the page may stay
+}
 function mayClose() {
-  if (copied || warned || !document.getElementById("api-key")) return true;
+  if (copied || !document.getElementById("api-key")) return true;
+  if (warned) {
+    mayLeave(true); // asked once is enough
+    return true;
+  }
   warned = true;
   const box = document.getElementById("not-copied");
   box.hidden = false;
@@ -123,7 +136,7 @@ async function copy(button) {
   }
 }
 function isCopied() {
-  copied = true;
+  mayLeave(true);
   document.getElementById("not-copied").hidden = true;
 }
 document.addEventListener("copy", (e) => {
@@ -154,7 +167,8 @@ document.addEventListener("submit", (e) => {
   if (form.dataset.sent) return e.preventDefault();
   form.dataset.sent = "1";
 });
-addEventListener("pageshow", () => { for (const f of document.forms) delete f.dataset.sent; });
+function unsend() { for (const f of document.forms) delete f.dataset.sent; }
+addEventListener("pageshow", unsend);
 
 // The list's address holds only what it is narrowed by, and how many keys were found is said.
 document.addEventListener("htmx:configRequest", (e) => {

@@ -129,9 +129,22 @@ type KeyListPage struct {
 	NewestURL  string // the first page, where this is a later one, or ""
 	NothingYet bool   // the account has no keys at all
 	Failovers  []Failover
+	NoActive   *NoActive // the list is empty because no key is active
 	// AnyStatusURL is the same list with keys of any status too, or "" where it has them.
 	AnyStatusURL string
+	ClearURL     string // the list without filters, or "" where there are none
 }
+
+// NoActive is the state of an account whose keys have all ended.
+type NoActive struct {
+	CanManage  bool
+	Ended      string // how many keys were revoked or expired, as a sentence, or ""
+	RevokedURL string // or "" for none
+	ExpiredURL string // or "" for none
+}
+
+// text says that no key is active.
+func (n NoActive) text() string { return strings.TrimSpace("No active keys. " + n.Ended) }
 
 // Failover is a time whose changes the database may have lost.
 type Failover struct {

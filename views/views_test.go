@@ -71,6 +71,7 @@ func states() map[string]struct {
 		change(&p)
 		return NewKey(p)
 	}
+	expired := with(used, func(k *KeyRow) { k.Status = "expired" })
 	doubtful, givenUp := used, used
 	doubtful.InDoubt, givenUp.GivenUp = true, true
 	key := func(row KeyRow, change func(*KeyPage)) templ.Component {
@@ -87,8 +88,11 @@ func states() map[string]struct {
 	return map[string]state{
 		"list, nothing yet":    {list(func(p *KeyListPage) { p.NothingYet = true }), []string{"No API keys yet", "Generate API Key", "!<table", "!type=\"search\""}},
 		"list, nothing to do":  {list(func(p *KeyListPage) { p.NothingYet, p.CanManage = true, false }), []string{"An owner or admin", "!Generate API Key"}},
-		"list, nothing found":  {list(func(p *KeyListPage) { p.AnyStatusURL = "/x?status=all" }), []string{"No keys match", `href="/x?status=all"`}},
-		"list, nothing at all": {list(func(*KeyListPage) {}), []string{"No keys match", "!any status"}},
+		"list, nothing found":  {list(func(p *KeyListPage) { p.AnyStatusURL, p.ClearURL = "/x?status=all", "/c" }), []string{"No keys match these filters.", `href="/x?status=all"`, `href="/c"`}},
+		"list, nothing at all": {list(func(p *KeyListPage) { p.ClearURL = "/c" }), []string{"No keys match these filters.", "!any status", `href="/c"`}},
+		"list, past its end":   {list(func(p *KeyListPage) { p.NewestURL = "/n" }), []string{"No older keys.", `href="/n"`, "!match"}},
+		"list, none active":    {list(func(p *KeyListPage) { p.NoActive = &NoActive{true, "1 revoked.", "/r", ""} }), []string{"No active keys. 1 revoked.", `href="/r"`, "!Show expired", "!match"}},
+		"list, none, a member": {list(func(p *KeyListPage) { p.CanManage, p.NoActive = false, &NoActive{ExpiredURL: "/e"} }), []string{"No active keys.<", `href="/e"`, "!Show revoked", "!Generate"}},
 		"list":                 {list(func(p *KeyListPage) { p.Keys = []KeyRow{used, fresh, revoked} }), []string{"3 keys", "all permissions", `data-key-id="key_3" data-status="revoked"`, `aria-label="Revoke Grafana"`, "4 requests in the last 30 days", "!rel=\"next\""}},
 		"list, a failover": {list(func(p *KeyListPage) {
 			p.Failovers = []Failover{{ID: "fail_1", From: Exact(now), To: Exact(now.Add(time.Minute))}}
@@ -103,25 +107,28 @@ func states() map[string]struct {
 		"revoke":                {RevokeKey(RevokePage{Page: visitor, Key: used, InUse: true, Today: "3 requests"}), []string{"Revoke “<bdi>Grafana</bdi>”?", "This key is in use.", "fail at once", "3 requests", "!hx-post"}},
 		"revoke, dialog":        {RevokeKey(RevokePage{Dialog: true, Key: fresh}), []string{"!This key is in use.", `hx-target="[data-key-id=`}},
 		"revoke, expired":       {RevokeKey(RevokePage{Page: visitor, Key: KeyRow{Status: "expired"}, InUse: true}), []string{"fail already", "!at once", "!in use"}},
-		"revoked":               {Revoked(revoked, []Stat{{"Active keys", "2", ""}}), []string{`id="stats"`, `hx-swap-oob="true"`, "is revoked", `class="changed"`}},
+		"revoked":               {Revoked(revoked, []Stat{{"Active keys", "2", ""}}, nil), []string{`id="stats"`, `hx-swap-oob="true"`, "is revoked", `class="changed"`, "!No active keys"}},
+		"revoked, the last":     {Revoked(revoked, []Stat{{"Active keys", "0", ""}}, &NoActive{true, "1 revoked.", "/r", ""}), []string{`id="below" class="table-wrap empty" hx-swap-oob="true"`, "Requests with it fail.", "No active keys. 1 revoked.</div>"}},
 		"in doubt":              {NotConfirmed(NotConfirmedPage{Page: visitor, Key: KeyRow{ID: "key_1"}}), []string{"<h1>Revocation not confirmed yet</h1>", `hx-get="/settings/api/keys/key_1"`, `hx-trigger="every 2s"`, `<a href="/settings/api/keys/key_1">`}},
 		"in doubt, row":         {NotConfirmedRow(doubtful), []string{`data-status="active"`, "revocation not confirmed yet", `hx-target="closest tr"`, "The key may still work.", "!is revoked"}},
 		"in doubt, key":         {key(doubtful, func(*KeyPage) {}), []string{"revocation not confirmed yet", "CICosts keeps trying", "!cannot be shown again"}},
-		"given up":              {Revoked(givenUp, nil), []string{`data-status="active"`, "not revoked: revoke it again", "is not revoked, as far as is known here.", "!Requests with it fail", "!hx-trigger"}},
+		"given up":              {Revoked(givenUp, nil, nil), []string{`data-status="active"`, "not revoked: revoke it again", "is not revoked, as far as is known here.", "!Requests with it fail", "!hx-trigger"}},
 		"given up, key":         {key(givenUp, func(*KeyPage) {}), []string{"is not tried any more", "!CICosts keeps trying"}},
 		"key":                   {key(used, func(p *KeyPage) { p.Routes = []RouteUse{{"GET /v1/costs", "accepted", "4"}} }), []string{"cannot be shown again", "!infobox", "<rect", "<title>1 day ago: 3 requests</title>", "</time> by ops"}},
 		"key, never used":       {key(fresh, func(p *KeyPage) { p.History = []HistoryLine{{Exact(now), "Created"}} }), []string{"infobox", "?like=key_2", "Nov 23, 2026, 12:00 UTC", "!<rect"}},
-		"key, revoked":          {key(revoked, func(*KeyPage) {}), []string{"!cannot be shown again", "!Revoke<"}},
+		"key, revoked":          {key(revoked, func(*KeyPage) {}), []string{"!cannot be shown again", "!Revoke<", "This key is revoked.", "?like=key_3"}},
+		"key, expired":          {key(expired, func(*KeyPage) {}), []string{"!cannot be shown again", "This key has expired.", "?like=key_1"}},
+		"key, not to replace":   {key(revoked, func(p *KeyPage) { p.ReplaceBy = "" }), []string{"!eplacement", "!This key is revoked"}},
 		"key, proof":            {key(revoked, func(p *KeyPage) { p.Proof = &ended }), []string{`<time datetime="2026-11-23T12:00:05Z"`, "12:00:05 UTC</time>", "<bdi>curl</bdi>", "(a note)", "So many.", "Earlier.", "The last one", `data-label="Times" class="count num">39<`, "Others.", "first"}},
 		"key, proof of nothing": {key(revoked, func(p *KeyPage) { p.Proof = &Proof{Word: "Revoked", At: Second(now), Refused: "None."} }), []string{"None saved so far", "None.", "!The last one", "!Refused requests", "!<br/> "}},
 		"list, refused":         {list(func(p *KeyListPage) { p.Keys = []KeyRow{refusing, revoked} }), []string{"last refused", ", 41 times, from 203.0.113.9", "3 minutes ago</time>"}},
 		"list, refused, no use": {list(func(p *KeyListPage) { p.Keys = []KeyRow{unknown} }), []string{"refused 41 times", "!last refused"}},
-		"revoked, said":         {Revoked(refusing, nil), []string{"is revoked. Requests with it fail. It took effect Nov 23, 2026, 12:00:05 UTC. Last accepted: 2 minutes ago, GET /v1/costs.", "41 times"}},
+		"revoked, said":         {Revoked(refusing, nil, nil), []string{"is revoked. Requests with it fail. It took effect Nov 23, 2026, 12:00:05 UTC. Last accepted: 2 minutes ago, GET /v1/costs.", "41 times"}},
 		"sign in":               {Login(LoginPage{Page: Page{Title: "Sign in"}}), []string{"!session has ended", `autocomplete="current-password"`}},
 		"sign in, lost":         {Login(LoginPage{Lost: true, Next: "/settings/api?q=a&b", Email: "a@b.example"}), []string{"session has ended", `value="/settings/api?q=a&amp;b"`, `value="a@b.example"`}},
-		"sign in, refused":      {Login(LoginPage{Errors: formErrors}), []string{`role="alert">Whole form.`}},
+		"sign in, refused":      {Login(LoginPage{Errors: formErrors}), []string{`role="alert">Whole form.`, `aria-describedby="email-error"`, "Password."}},
 		"set up":                {Setup(SetupPage{Token: "t"}), []string{`name="token" value="t"`, "!aria-invalid"}},
-		"set up, errors":        {Setup(SetupPage{Errors: formErrors}), []string{"Account.", "E-mail.", "Password.", `aria-describedby="password-error password-help"`}},
+		"set up, errors":        {Setup(SetupPage{Errors: formErrors}), []string{"Account.", "E-mail.", "Password.", `aria-describedby="password-error"`, "!12 to 128 characters"}},
 		"error":                 {Error(ErrorPage{Heading: "Not found", Message: "Nothing here.", RequestID: "req_1"}), []string{"Not found", "Nothing here.", "req_1", "Go to the API keys"}},
 		"error, viewer":         {Error(ErrorPage{Page: Page{Visitor: &Visitor{}}, Heading: "No"}), []string{"!API keys"}},
 		"error, fragment":       {ErrorFragment("No."), []string{`<p class="dangerbox">No.</p>`}},
@@ -152,7 +159,8 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// checkMarkup finds tags that are not closed, ids that stand twice, and references to ids that are not there.
+// checkMarkup finds tags that are not closed, ids that stand twice, references to ids that are not there, and forms that
+// the browser would block.
 func checkMarkup(t *testing.T, html string) {
 	t.Helper()
 	ids, wanted := map[string]int{}, []string{}
@@ -170,13 +178,19 @@ func checkMarkup(t *testing.T, html string) {
 		if !ok {
 			continue
 		}
+		blocks := start.Name.Local == "form"
 		for _, a := range start.Attr {
 			switch a.Name.Local {
+			case "novalidate":
+				blocks = false
 			case "id":
 				ids[a.Value]++
 			case "for", "aria-describedby":
 				wanted = append(wanted, strings.Fields(a.Value)...)
 			}
+		}
+		if blocks {
+			t.Errorf("a form without novalidate: %v", start.Attr)
 		}
 	}
 	for id, n := range ids {
@@ -230,6 +244,7 @@ func filled[T any](view func(T) templ.Component, text string, plain bool) templ.
 	}
 	if empty := v.FieldByName("NothingYet"); empty.IsValid() {
 		empty.SetBool(false)
+		v.FieldByName("NoActive").SetZero()
 	}
 	return view(p)
 }
@@ -240,7 +255,9 @@ func TestHostileText(t *testing.T) {
 		for _, plain := range []bool{true, false} {
 			list = append(list, filled(KeyList, text, plain), filled(NewKey, text, plain), filled(RevealKey, text, plain),
 				filled(RevokeKey, text, plain), filled(Key, text, plain), filled(Login, text, plain), filled(Setup, text, plain), filled(Error, text, plain),
-				filled(func(k KeyRow) templ.Component { return Revoked(k, []Stat{{text, text, text}}) }, text, plain), NotConfirmedRow(KeyRow{Name: text}), ErrorFragment(text))
+				filled(func(k KeyRow) templ.Component {
+					return Revoked(k, []Stat{{text, text, text}}, &NoActive{true, text, text, text})
+				}, text, plain), NotConfirmedRow(KeyRow{Name: text}), ErrorFragment(text))
 		}
 		return list
 	}

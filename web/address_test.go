@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"strings"
 	"net/netip"
 	"testing"
 
@@ -52,9 +53,10 @@ func TestClientAddress(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := sqliteSite(t, trusting(tt.trusted...))
-			req, err := http.NewRequestWithContext(t.Context(), "POST", s.address+"/login", nil)
+			req, err := http.NewRequestWithContext(t.Context(), "POST", s.address+"/login", strings.NewReader(loginForm("x", "x").Encode()))
 			mustBeNil(t, err)
 			req.Header = http.Header{
+				"Content-Type": {"application/x-www-form-urlencoded"},
 				"Sec-Fetch-Site": {"same-origin"}, "X-Forwarded-For": tt.forwarded, "X-Real-Ip": {"192.0.2.99"}, "Forwarded": {"for=192.0.2.98"},
 				"True-Client-Ip": {"192.0.2.97"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"evil.example"},
 			}

@@ -134,6 +134,8 @@ func TestCreateKeyMistakes(t *testing.T) {
 		{"name", "", "name", "Enter a name.", nil},
 		{"name", " \t\u00a0\u3000", "name", "Enter a name.", nil},
 		{"name", "\u200b", "name", "Enter a name.", nil},
+		{"name", "\u3164", "name", "Enter a name.", nil},
+		{"name", "\u2800", "name", "Enter a name.", nil},
 		{"name", strings.Repeat("é", 101), "name", "Use at most 100 characters.", nil},
 		{"name", "a\x00b", "name", unsafe, nil},
 		{"name", "a\nb", "name", unsafe, nil},

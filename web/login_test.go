@@ -38,7 +38,7 @@ func TestLoginRefusalsAreAlike(t *testing.T) {
 		for range 4 {
 			for name, try := range map[string][2]string{
 				"unknown": {"nobody@example.com", goodPassword}, "disabled": {disabled.Email, goodPassword},
-				"wrong": {v.Email, "wrong horse battery staple"}, "none": {v.Email, ""},
+				"wrong": {v.Email, "wrong horse battery staple"}, "blank": {v.Email, " "},
 			} {
 				got, took := refuse(try[0], try[1])
 				if diff := cmp.Diff(want, got); diff != "" {
@@ -59,6 +59,34 @@ func TestLoginRefusalsAreAlike(t *testing.T) {
 			t.Errorf("%d lines of refusals of known people", len(got))
 		}
 	})
+}
+
+// The page names an empty field without a look at the database, and keeps the address.
+func TestLoginEmptyFields(t *testing.T) {
+	s := sqliteSite(t)
+	v := s.addUser("Acme", models.RoleOwner)
+	before := s.dump()
+	const noEmail, noPassword = "Enter your e-mail address.", "Enter your password."
+	for _, tt := range []struct {
+		email, password string
+		want            map[string]string
+	}{
+		{"", "", map[string]string{"email": noEmail, "password": noPassword}},
+		{" \u00a0", goodPassword, map[string]string{"email": noEmail}},
+		{v.Email, "", map[string]string{"password": noPassword}},
+		{"nobody at all", "", map[string]string{"password": noPassword}},
+	} {
+		form := loginForm(tt.email, tt.password)
+		form.Set("next", "/settings/api/new")
+		a := s.browser().post("/login", form).want(http.StatusUnprocessableEntity)
+		if diff := cmp.Diff(tt.want, a.fieldErrors()); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", tt.email, diff)
+		}
+		if a.value("email") != tt.email || a.value("password") != "" || a.value("next") != "/settings/api/new" {
+			t.Errorf("%q: the form has %v", tt.email, a.inputs())
+		}
+	}
+	s.wantUnchanged(before)
 }
 
 // A login gives a new session id and ends the one before, whoever set that.

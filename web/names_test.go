@@ -112,9 +112,11 @@ func TestNamesAreNormalized(t *testing.T) {
 				t.Errorf("%q is not stored as %q", entered, want)
 			}
 		}
-		again := b.createKey(newKeyForm(b, "gRAFANA")).want(http.StatusOK)
-		if !strings.Contains(again.text(), "Another active key has the same name.") {
-			t.Error("nothing says that the name is taken")
+		for _, name := range []string{"gRAFANA", "Gra\u200bfana", "Grafana\u3164", "\ufeffGRAF\u00adANA"} {
+			again := b.createKey(newKeyForm(b, name)).want(http.StatusOK)
+			if !strings.Contains(again.text(), "Another active key has the same name.") {
+				t.Errorf("nothing says that %q is taken", name)
+			}
 		}
 	})
 }

@@ -45,7 +45,7 @@ func TestOutage(t *testing.T) {
 	revoke := "/settings/api/keys/" + key.ID + "/revoke"
 	for _, a := range []*answer{
 		b.get("/settings/api"), b.get("/settings/api/keys/" + key.ID), b.get(revoke), b.get("/settings/api/new"), b.get("/setup?token=x"),
-		b.post("/settings/api/keys", form), b.post(revoke, nil), b.post("/logout", nil), s.browser().post("/login", map[string][]string{"email": {owner.Email}}),
+		b.post("/settings/api/keys", form), b.post(revoke, nil), b.post("/logout", nil), s.browser().post("/login", loginForm(owner.Email, goodPassword)),
 	} {
 		if a.want(http.StatusServiceUnavailable); a.header.Get("Retry-After") == "" {
 			t.Errorf("%s: no Retry-After", a.asked)

@@ -144,8 +144,11 @@ func (s *server) admit(a access) echo.MiddlewareFunc {
 }
 
 // returnTo is the page that the visitor was on: the one asked for, or the one around the part that htmx asks for, or that
-// a form was on.
+// a form was on. For a sent form that FormAgain knows, it is that form with its fields.
 func returnTo(c echo.Context) string {
+	if filled := handlers.FormAgain(c); filled != "" {
+		return filled
+	}
 	r := c.Request()
 	page := r.URL.RequestURI()
 	if r.Method != http.MethodGet {

@@ -77,6 +77,7 @@ func TestSetupMistakes(t *testing.T) {
 	for _, tt := range []struct{ field, value, message string }{
 		{"account", "", "Enter a name."},
 		{"account", " \u2003 ", "Enter a name."},
+		{"account", "\uffa0\u115f", "Enter a name."},
 		{"account", strings.Repeat("a", 101), "Use at most 100 characters."},
 		{"account", "a\x00b", "Control characters and marks that change the direction of text are not allowed."},
 		{"email", "", "Enter an e-mail address such as ada@example.com."},

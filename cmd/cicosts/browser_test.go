@@ -380,7 +380,7 @@ func testPresetsWithoutScript(t *testing.T, s *surfer) {
 	s.Follow(t, "[data-close]")
 	s.Fill(t, "[name=mode]", "live")
 	s.Follow(t, "noscript button")
-	if s.Text(t, "#keys h2") != "No keys match" {
+	if s.Text(t, "#keys h2") != "No keys match these filters." {
 		t.Errorf("the list says %q", s.Text(t, "#keys"))
 	}
 }

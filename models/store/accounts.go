@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"gorm.io/gorm"
 
@@ -97,7 +98,7 @@ func addUser(tx *gorm.DB, u models.NewUser, now models.Instant) (models.Visitor,
 	account, err := accountByName(tx, u.Account)
 	if errors.Is(err, models.ErrNotFound) {
 		account = models.Account{
-			ID: models.NewID(models.AccountIDPrefix), Name: u.Account, NameFolded: models.Fold(u.Account),
+			ID: models.NewID(models.AccountIDPrefix), Name: u.Account, NameFolded: models.FoldName(u.Account),
 			Plan: models.PlanTeam, CreatedAt: now,
 		}
 		err = tx.Create(&account).Error
@@ -148,7 +149,7 @@ func (s *Store) SetPassword(ctx context.Context, by models.Actor, email, passwor
 	})
 }
 
-// AccountByName finds an account without regard to case.
+// AccountByName finds an account without regard to case or invisible characters.
 func (s *Store) AccountByName(ctx context.Context, name string) (models.Account, error) {
 	a, err := accountByName(s.read.WithContext(ctx), name)
 	return a, classify("finding an account", err)
@@ -156,7 +157,13 @@ func (s *Store) AccountByName(ctx context.Context, name string) (models.Account,
 
 func accountByName(db *gorm.DB, name string) (models.Account, error) {
 	var a models.Account
-	return a, first(db.Model(&a).Where("name_folded = ?", models.Fold(name)), &a)
+	var err error
+	for _, folded := range slices.Backward(models.NameFolds(name)) { // an old account of exactly this name comes first
+		if err = first(db.Model(&a).Where("name_folded = ?", folded), &a); !errors.Is(err, models.ErrNotFound) {
+			break
+		}
+	}
+	return a, err
 }
 
 // AccountByID finds an account.

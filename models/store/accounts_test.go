@@ -110,6 +110,24 @@ func TestUsersAndAccounts(t *testing.T) {
 	})
 }
 
+// Accounts whose names look equal are one account. One that an earlier version
+// stored with invisible characters is found by its name as it was typed.
+func TestAccountNamesThatLookEqual(t *testing.T) {
+	storetest.EachURL(t, func(t *testing.T, url string) {
+		st := storetest.Open(t, url)
+		acme, old := storetest.MustUser(t, st, "Ac\u200bme", models.RoleOwner), storetest.MustUser(t, st, "Old  name", models.RoleOwner)
+		storetest.Exec(t, url, fmt.Sprintf("UPDATE accounts SET name_folded = 'old  name' WHERE id = '%s'", old.AccountID))
+		for name, want := range map[string]string{"acme": acme.AccountID, "ACME\u2060": acme.AccountID, "\u00adac\u200bme": acme.AccountID, "OLD  name": old.AccountID} {
+			if v := storetest.MustUser(t, st, name, models.RoleMember); v.AccountID != want {
+				t.Errorf("a user of %q is in %s, want %s", name, v.AccountName, want)
+			}
+		}
+		if a, err := st.AccountByName(t.Context(), "ac me"); !errors.Is(err, models.ErrNotFound) {
+			t.Errorf("another name finds %+v, %v", a, err)
+		}
+	})
+}
+
 func TestSessions(t *testing.T) {
 	storetest.EachURL(t, func(t *testing.T, url string) {
 		now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,51 @@ func TestFilters(t *testing.T) {
 	})
 }
 
+// A key is found by what its name looks like. One that an earlier version stored
+// with invisible characters is found by its name as it was typed.
+func TestSearchInvisible(t *testing.T) {
+	storetest.EachURL(t, func(t *testing.T, url string) {
+		st := storetest.Open(t, url)
+		owner := storetest.MustOwner(t, st)
+		add := func(name string) models.APIKey {
+			_, key := storetest.MustKey(t, st, owner, func(k *models.APIKey, _ *models.Expiry) { k.Name = name })
+			return key
+		}
+		add("Gra\u200bfana")
+		for name, folded := range map[string]string{"Old\u00adhyphen": "old\u00adhyphen", "Old  gap": "old  gap"} {
+			id := add(name).ID
+			storetest.Exec(t, url, fmt.Sprintf("UPDATE api_keys SET name_folded = '%s' WHERE id = '%s'", folded, id))
+			storetest.Exec(t, url, fmt.Sprintf("DELETE FROM key_grams WHERE key_id = '%s'", id))
+			for _, gram := range models.Grams(folded) {
+				storetest.Exec(t, url, fmt.Sprintf("INSERT INTO key_grams VALUES ('%s', '%s', '%s')", owner.AccountID, gram, id))
+			}
+		}
+		for query, want := range map[string]string{
+			"grafana": "Gra\u200bfana", "Gra\u200bfana": "Gra\u200bfana", "\ufeffg\u00adr\u3164": "Gra\u200bfana", "fana\u2800": "Gra\u200bfana",
+			"hyphen": "Old\u00adhyphen", "old\u00adhyphen": "Old\u00adhyphen", "OLD  GAP": "Old  gap", "p": "Old  gap|Old\u00adhyphen", "x\u200by": "",
+			"\u200b": "Gra\u200bfana|Old  gap|Old\u00adhyphen", " \u2800\u3164": "Gra\u200bfana|Old  gap|Old\u00adhyphen",
+		} {
+			page, err := st.Keys(t.Context(), owner.AccountID, models.KeyFilter{Query: query})
+			var got []string
+			for i := range page.Keys {
+				got = append(got, page.Keys[i].Name)
+			}
+			slices.Sort(got)
+			if err != nil || strings.Join(got, "|") != want {
+				t.Errorf("%q finds %q, %v; want %q", query, got, err, want)
+			}
+		}
+		for name, want := range map[string]bool{
+			"grafana": true, "\u2060GRAFANA": true, "Grafana\ufe0f": true, "gra fana": false,
+			"old\u00adhyphen": true, "Old  Gap": true, "oldhyphen": false, // stored as they were
+		} {
+			if got, err := st.NameInUse(t.Context(), owner.AccountID, name); err != nil || got != want {
+				t.Errorf("%q in use: %v, %v", name, got, err)
+			}
+		}
+	})
+}
+
 // Paging neither skips nor repeats a key, even when keys were made in the same instant and others come meanwhile.
 func TestPages(t *testing.T) {
 	storetest.EachURL(t, func(t *testing.T, url string) {
@@ -136,6 +182,14 @@ func TestStats(t *testing.T) {
 		got, err := st.KeyStats(t.Context(), owner.AccountID)
 		if want := (models.KeyStats{Total: 1, Live: 3, Test: 1, Expiring: 1, Old: 1}); err != nil || got != want {
 			t.Errorf("%+v, %v; want %+v", got, err, want)
+		}
+
+		// The keys that have ended count once no other is left.
+		storetest.Exec(t, url, "UPDATE api_keys SET expires_at = 1 WHERE mode = 'test'")
+		storetest.Exec(t, url, "UPDATE api_keys SET revoked_at = 1 WHERE mode = 'live'")
+		got, err = st.KeyStats(t.Context(), owner.AccountID)
+		if want := (models.KeyStats{Total: 1, Revoked: 4, Expired: 1}); err != nil || got != want {
+			t.Errorf("without active keys: %+v, %v; want %+v", got, err, want)
 		}
 	})
 }

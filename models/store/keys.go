@@ -158,11 +158,13 @@ func (s *Store) RevokeAnyKey(ctx context.Context, by models.Actor, keyID string)
 	return s.RevokeKey(ctx, by, accountID, keyID)
 }
 
-// NameInUse reports whether an active key of the account has this name, without regard to case.
+// NameInUse reports whether an active key of the account has a name that looks
+// like this one: case and invisible characters do not count. A key stored before
+// models.FoldName counts with the invisible characters of its name.
 func (s *Store) NameInUse(ctx context.Context, accountID, name string) (bool, error) {
 	var id string
 	err := first(s.read.WithContext(ctx).Model(&models.APIKey{}).Select("id").
-		Where("account_id = ? AND name_folded = ? AND "+activeKeys, accountID, models.Fold(name), models.At(s.now())), &id)
+		Where("account_id = ? AND name_folded IN ? AND "+activeKeys, accountID, models.NameFolds(name), models.At(s.now())), &id)
 	if errors.Is(err, models.ErrNotFound) {
 		return false, nil
 	}

@@ -29,29 +29,39 @@ func gramsOf(k *models.APIKey) []keyGram {
 // in more names than that, matches are so frequent that walking the list from the newest finds a page of them soon.
 const rareGram = 250
 
-// search narrows records to the keys whose name holds query, without regard to case and with no character special, or
-// whose last four characters it is.
+// search narrows records to the keys whose name holds query, compared as by
+// models.FoldName and with no character special, or whose last four characters
+// it is. A query that looks blank narrows nothing. A key stored before
+// models.FoldName is found by its name as it was typed.
 func (s *Store) search(records *gorm.DB, accountID, query string) (*gorm.DB, error) {
 	query = strings.TrimSpace(query)
-	if query == "" {
+	folds := models.NameFolds(query)
+	if folds[0] == "" {
 		return records, nil
 	}
-	folded := models.Fold(query)
-	gram, rare, err := s.rarestGram(records.Statement.Context, accountID, folded)
-	if err != nil {
-		return nil, err
-	}
-	if rare {
-		// Named first, because SQLite takes the tables of a CROSS JOIN in this order: the few candidates, then their keys.
-		records = records.Table(`(SELECT key_id FROM key_grams WHERE account_id = ? AND gram >= ? AND gram < ?
-			UNION SELECT id FROM api_keys WHERE account_id = ? AND hint = ?) AS g CROSS JOIN api_keys AS k`,
-			accountID, gram, gramEnd(gram), accountID, query).Where("k.id = g.key_id")
-	}
-	holds := "instr(k.name_folded, ?) > 0"
+	find := "instr"
 	if s.dialect == postgres {
-		holds = "strpos(k.name_folded, ?) > 0"
+		find = "strpos"
 	}
-	return records.Where(holds+" OR k.hint = ?", folded, query), nil
+	candidates, allRare := "SELECT id AS key_id FROM api_keys WHERE account_id = ? AND hint = ?", true
+	candidateArgs := []any{accountID, query}
+	matches, matchArgs := "k.hint = ?", []any{query}
+	for _, folded := range folds {
+		matches += " OR " + find + "(k.name_folded, ?) > 0"
+		matchArgs = append(matchArgs, folded)
+		gram, rare, err := s.rarestGram(records.Statement.Context, accountID, folded)
+		if err != nil {
+			return nil, err
+		}
+		allRare = allRare && rare
+		candidates += " UNION SELECT key_id FROM key_grams WHERE account_id = ? AND gram >= ? AND gram < ?"
+		candidateArgs = append(candidateArgs, accountID, gram, gramEnd(gram))
+	}
+	if allRare {
+		// Named first, because SQLite takes the tables of a CROSS JOIN in this order: the few candidates, then their keys.
+		records = records.Table("("+candidates+") AS g CROSS JOIN api_keys AS k", candidateArgs...).Where("k.id = g.key_id")
+	}
+	return records.Where(matches, matchArgs...), nil
 }
 
 // rarestGram returns the piece of folded that the fewest of the account's names have, and whether these are few.

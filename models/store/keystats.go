@@ -26,5 +26,19 @@ func (s *Store) KeyStats(ctx context.Context, accountID string) (models.KeyStats
 			"account": accountID, "now": now, "most": models.StatsLimit + 1,
 			"soon": now.Add(models.ExpiringSoon), "old": now.Add(-models.RotationAge),
 		}).Scan(&stats).Error
+	if err == nil && stats.Total > 0 && stats.Live+stats.Test == 0 {
+		stats.Revoked, stats.Expired, err = s.endedKeys(ctx, accountID)
+	}
 	return stats, classify("counting the keys", err)
+}
+
+// endedKeys counts the revoked and the expired ones among the newest keys of an
+// account without active ones. No index has the revoked keys, so it reads rows,
+// at most models.StatsLimit + 1.
+func (s *Store) endedKeys(ctx context.Context, accountID string) (revoked, expired int, err error) {
+	var n struct{ Revoked, Ended int }
+	err = s.read.WithContext(ctx).Raw(`SELECT count(CASE WHEN revoked_at > 0 THEN 1 END) AS revoked, count(*) AS ended
+		FROM (SELECT revoked_at FROM api_keys WHERE account_id = ? ORDER BY created_at DESC, id DESC LIMIT ?) x`,
+		accountID, models.StatsLimit+1).Scan(&n).Error
+	return n.Revoked, n.Ended - n.Revoked, err
 }

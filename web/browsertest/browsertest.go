@@ -85,8 +85,10 @@ func (b *Browser) Open(t testing.TB, v View) *Page {
 	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
 	p := &Page{ctx: ctx}
-	if err := chromedp.Listen(ctx, p.record); err != nil {
-		t.Fatalf("opening a page: %v", err)
+	for _, listener := range []func(any){p.record, p.answer(ctx)} {
+		if err := chromedp.Listen(ctx, listener); err != nil {
+			t.Fatalf("opening a page: %v", err)
+		}
 	}
 	p.Look(t, v)
 	t.Cleanup(func() {

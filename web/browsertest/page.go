@@ -28,6 +28,7 @@ type Page struct {
 	ctx      context.Context
 	noScript bool
 	recorder
+	leaving
 }
 
 // Go loads url and returns the status of its document.

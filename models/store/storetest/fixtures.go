@@ -52,7 +52,7 @@ func MustKey(t testing.TB, st *store.Store, by models.Visitor, change ...func(*m
 		fn(&key, &expiry)
 	}
 	secret := keytext.Mint(key.Mode)
-	key.NameFolded, key.Hint, key.Hash = models.Fold(key.Name), secret.Hint(), Hasher.Hash(secret)
+	key.NameFolded, key.Hint, key.Hash = models.FoldName(key.Name), secret.Hint(), Hasher.Hash(secret)
 	key, err := st.CreateKey(t.Context(), Actor(by), key, expiry)
 	if err != nil {
 		t.Fatalf("creating a key: %v", err)
