@@ -249,11 +249,12 @@ type Reveal struct {
 // RevokePage asks before a key is revoked.
 type RevokePage struct {
 	Page
-	Dialog  bool
-	Key     KeyRow
-	LastUse string // in words, with route and address
-	InUse   bool   // within the last 30 days
-	Today   string // requests today, or ""
+	Dialog    bool
+	OnKeyPage bool // the dialog is on the key's page and changes that, not a row
+	Key       KeyRow
+	LastUse   string // in words, with route and address
+	InUse     bool   // within the last 30 days
+	Today     string // requests today, or ""
 }
 
 // NotConfirmedPage says that the revocation of a key is in doubt.

@@ -93,7 +93,7 @@ func states() map[string]struct {
 		"list, a failover": {list(func(p *KeyListPage) {
 			p.Failovers = []Failover{{ID: "fail_1", From: Exact(now), To: Exact(now.Add(time.Minute))}}
 		}), []string{"Revocations may have been lost", "done between <time", "</time> and <time", "</time>. Keys", `action="/settings/api/failovers/fail_1/looked-at"`}},
-		"list, a middle page":   {list(func(p *KeyListPage) { p.Keys, p.MoreURL, p.NewestURL = []KeyRow{used}, "/m", "/n" }), []string{"1 key on this page", `href="/m" rel="next"`, `href="/n"`}},
+		"list, a middle page":   {list(func(p *KeyListPage) { p.Keys, p.MoreURL, p.NewestURL = []KeyRow{used}, "/m", "/n" }), []string{"1 key on this page", `href="/m#found" rel="next"`, `href="/n#found"`}},
 		"generate":              {withForm(func(*KeyForm) {}), []string{"Advanced Options", "!aria-describedby=\"\"", "!aria-invalid", "!hx-post", "<main"}},
 		"generate, dialog":      {withForm(func(p *KeyForm) { p.Dialog = true }), []string{`hx-post="/settings/api/keys"`, "!<main"}},
 		"generate, errors":      {withForm(func(p *KeyForm) { p.Errors, p.Advanced, p.Scoped = formErrors, true, true }), []string{"Whole form.", "Name it.", `aria-describedby="name-error name-help"`, "<details open>"}},
