@@ -52,7 +52,7 @@ func (p *Pages) keyPage(c echo.Context, key *models.KeyRecord, inDoubt bool) (vi
 	row.InDoubt = inDoubt
 	return views.KeyPage{
 		Page: Page(c, key.Name), Key: row, CanRevoke: row.CanRevoke, Proof: proof(key, sources, now), Facts: facts(key, now),
-		Total: total(row.Days, uses[key.ID]), Routes: routeUses(uses[key.ID]), History: history(events, inDoubt),
+		Routes: routeUses(uses[key.ID]), History: history(events, inDoubt),
 		ReplaceBy: newURL + "?like=" + key.ID,
 	}, nil
 }
@@ -99,24 +99,6 @@ func requests(n int64) string {
 		return "1 request"
 	}
 	return views.Number(n) + " requests"
-}
-
-// total says in words what the chart shows.
-func total(perDay []int64, uses []models.DailyUse) string {
-	var all, refused int64
-	for _, n := range perDay {
-		all += n
-	}
-	for _, u := range uses {
-		if u.Outcome != models.OutcomeAccepted {
-			refused += u.Requests
-		}
-	}
-	text := fmt.Sprintf("%s in the last %d days", requests(all), chartDays)
-	if refused > 0 {
-		text += fmt.Sprintf(", %s refused", views.Number(refused))
-	}
-	return text
 }
 
 // routeUses adds the counts up by route and outcome, most used first.

@@ -52,8 +52,8 @@ func (p *Pages) RevokeForm(c echo.Context) error {
 		Page: Page(c, "Revoke "+key.Name), Dialog: inDialog(c), OnKeyPage: c.QueryParam("on") == "key", Key: row, LastUse: useInWords(key.LastUse, now),
 		InUse: key.LastUse.UsedAt > models.At(now).Add(-models.UnusedAfter),
 	}
-	if today := row.Days[len(row.Days)-1]; today > 0 {
-		view.Today = requests(today)
+	if today := row.Days[len(row.Days)-1]; today.Accepted+today.Refused > 0 {
+		view.Today = today.InWords()
 	}
 	return Render(c, http.StatusOK, views.RevokeKey(view))
 }

@@ -21,13 +21,13 @@ var (
 	used    = KeyRow{
 		ID: "key_1", Name: "Grafana", Hint: "cic_live_…ERRE", Mode: "live", Status: "active", Permissions: []string{"costs:read"},
 		Created: Date(now.AddDate(0, 0, -21)), Creator: "ops@acme.example", LastUsed: Ago(now.Add(-2*time.Minute), now),
-		LastRoute: "GET /v1/costs", Days: []int64{0, 3, 1}, CanRevoke: true,
+		LastRoute: "GET /v1/costs", Days: []Day{{At: now.AddDate(0, 0, -2)}, {now.AddDate(0, 0, -1), 2, 1}, {now, 1, 0}}, CanRevoke: true,
 	}
 	fresh = KeyRow{
 		ID: "key_2", Name: strings.Repeat("long", 25), Mode: "test", Status: "active", CanRevoke: true,
 		Permissions: []string{"1", "2", "3", "4", "5"}, LastUsed: Ago(time.Time{}, now), Notes: []Note{{"due", "never used"}},
 	}
-	revoked  = KeyRow{ID: "key_3", Name: "لوحة 🚀", Mode: "live", Status: "revoked", Notes: []Note{{"off", "revoked"}}, Days: []int64{0}, Changed: true}
+	revoked  = KeyRow{ID: "key_3", Name: "لوحة 🚀", Mode: "live", Status: "revoked", Notes: []Note{{"off", "revoked"}}, Days: []Day{{At: now}}, Changed: true}
 	refusing = with(used, func(k *KeyRow) {
 		k.Status, k.Ended, k.Refused = "revoked", Second(now.Add(5*time.Second)), Refused{"41 times", Ago(now.Add(-3*time.Minute), now), "203.0.113.9"}
 	})
@@ -75,7 +75,7 @@ func states() map[string]struct {
 	doubtful.InDoubt, givenUp.GivenUp = true, true
 	key := func(row KeyRow, change func(*KeyPage)) templ.Component {
 		p := KeyPage{
-			Page: visitor, Key: row, CanRevoke: row.CanRevoke, Total: "No requests", ReplaceBy: "/settings/api/new?like=" + row.ID,
+			Page: visitor, Key: row, CanRevoke: row.CanRevoke, ReplaceBy: "/settings/api/new?like=" + row.ID,
 			Facts: []Fact{{Label: "Status", Text: row.Status}, {Label: "Created", Moment: &row.Created, Text: "by ops"}},
 		}
 		change(&p)
@@ -89,7 +89,7 @@ func states() map[string]struct {
 		"list, nothing to do":  {list(func(p *KeyListPage) { p.NothingYet, p.CanManage = true, false }), []string{"An owner or admin", "!Generate API Key"}},
 		"list, nothing found":  {list(func(p *KeyListPage) { p.AnyStatusURL = "/x?status=all" }), []string{"No keys match", `href="/x?status=all"`}},
 		"list, nothing at all": {list(func(*KeyListPage) {}), []string{"No keys match", "!any status"}},
-		"list":                 {list(func(p *KeyListPage) { p.Keys = []KeyRow{used, fresh, revoked} }), []string{"3 keys", "all permissions", `data-key-id="key_3" data-status="revoked"`, `aria-label="Revoke Grafana"`, "4 requests in the last 30 days", "!rel=\"next\""}},
+		"list":                 {list(func(p *KeyListPage) { p.Keys = []KeyRow{used, fresh, revoked} }), []string{"3 keys", "all permissions", `data-key-id="key_3" data-status="revoked"`, `aria-label="Revoke Grafana"`, "4 requests in the last 3 days, 1 refused", "!rel=\"next\""}},
 		"list, a failover": {list(func(p *KeyListPage) {
 			p.Failovers = []Failover{{ID: "fail_1", From: Exact(now), To: Exact(now.Add(time.Minute))}}
 		}), []string{"Revocations may have been lost", "done between <time", "</time> and <time", "</time>. Keys", `action="/settings/api/failovers/fail_1/looked-at"`}},
@@ -109,7 +109,7 @@ func states() map[string]struct {
 		"in doubt, key":         {key(doubtful, func(*KeyPage) {}), []string{"revocation not confirmed yet", "CICosts keeps trying", "!cannot be shown again"}},
 		"given up":              {Revoked(givenUp, nil), []string{`data-status="active"`, "not revoked: revoke it again", "is not revoked, as far as is known here.", "!Requests with it fail", "!hx-trigger"}},
 		"given up, key":         {key(givenUp, func(*KeyPage) {}), []string{"is not tried any more", "!CICosts keeps trying"}},
-		"key":                   {key(used, func(p *KeyPage) { p.Routes = []RouteUse{{"GET /v1/costs", "accepted", "4"}} }), []string{"cannot be shown again", "!infobox", "<rect", "<title>1 day ago: 3 requests</title>", "</time> by ops"}},
+		"key":                   {key(used, func(p *KeyPage) { p.Routes = []RouteUse{{"GET /v1/costs", "accepted", "4"}} }), []string{"cannot be shown again", "!infobox", "<rect", "<title>Nov 22, 2026: 2 accepted, 1 refused</title>", `aria-label="4 requests in the last 3 days, 1 refused. Most on Nov 22, 2026: 2 accepted, 1 refused."`, `<th scope="row">Nov 21, 2026</th>`, `Accepted <b class="num">3</b>`, `Refused <b class="num">1</b>`, "</time> by ops"}},
 		"key, never used":       {key(fresh, func(p *KeyPage) { p.History = []HistoryLine{{Exact(now), "Created"}} }), []string{"infobox", "?like=key_2", "Nov 23, 2026, 12:00 UTC", "!<rect"}},
 		"key, revoked":          {key(revoked, func(*KeyPage) {}), []string{"!cannot be shown again", "!Revoke<"}},
 		"key, proof":            {key(revoked, func(p *KeyPage) { p.Proof = &ended }), []string{`<time datetime="2026-11-23T12:00:05Z"`, "12:00:05 UTC</time>", "<bdi>curl</bdi>", "(a note)", "So many.", "Earlier.", "The last one", `data-label="Times" class="count num">39<`, "Others.", "first"}},
@@ -268,7 +268,7 @@ func TestSources(t *testing.T) {
 	if err != nil || len(files) < 6 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
-	for _, name := range append(files, "views.go") {
+	for _, name := range append(files, "views.go", "chart.go") {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
