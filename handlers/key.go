@@ -15,7 +15,6 @@ import (
 
 // Key shows one key: facts, use and history.
 func (p *Pages) Key(c echo.Context) error {
-	ctx, v, now := c.Request().Context(), visitor(c), p.Now()
 	key, inDoubt, err := p.key(c)
 	if err != nil {
 		return err
@@ -23,34 +22,43 @@ func (p *Pages) Key(c echo.Context) error {
 	if answered, err := p.whatBecame(c, key, inDoubt); answered || err != nil {
 		return err
 	}
-	uses, err := p.usesByKey(ctx, v.AccountID, []models.KeyRecord{key})
+	page, err := p.keyPage(c, &key, inDoubt)
 	if err != nil {
 		return err
+	}
+	if target(c) == "main" {
+		page.Key.GivenUp = key.RevokedAt.IsZero()
+		page.Said = page.Key.Outcome()
+	}
+	return renderPage(c, http.StatusOK, views.Key(page))
+}
+
+// keyPage collects what the page of a key shows. inDoubt says that its revocation is in doubt.
+func (p *Pages) keyPage(c echo.Context, key *models.KeyRecord, inDoubt bool) (views.KeyPage, error) {
+	ctx, v, now := c.Request().Context(), visitor(c), p.Now()
+	uses, err := p.usesByKey(ctx, v.AccountID, []models.KeyRecord{*key})
+	if err != nil {
+		return views.KeyPage{}, err
 	}
 	events, err := p.Store.History(ctx, v.AccountID, key.ID)
 	if err != nil {
-		return err
+		return views.KeyPage{}, err
 	}
 	sources, err := p.Store.RefusalSources(ctx, v.AccountID, key.ID)
 	if err != nil {
-		return err
+		return views.KeyPage{}, err
 	}
-	row := keyRow(&key, uses[key.ID], v.Role, now)
+	row := keyRow(key, uses[key.ID], v.Role, now)
 	row.InDoubt = inDoubt
-	frame := Page(c, key.Name)
-	if target(c) == "main" {
-		row.GivenUp = key.RevokedAt.IsZero()
-		frame.Said = row.Outcome()
-	}
 	replaceBy := ""
 	if v.Role.ManagesKeys() {
 		replaceBy = newURL + "?like=" + key.ID
 	}
-	return renderPage(c, http.StatusOK, views.Key(views.KeyPage{
-		Page: frame, Key: row, CanRevoke: row.CanRevoke, Proof: proof(&key, sources, now), Facts: facts(&key, now),
-		Total: total(row.Days, uses[key.ID]), Routes: routeUses(uses[key.ID]), History: history(events, inDoubt),
+	return views.KeyPage{
+		Page: Page(c, key.Name), Key: row, CanRevoke: row.CanRevoke, Proof: proof(key, sources, now), Facts: facts(key, now),
+		Routes: routeUses(uses[key.ID]), History: history(events, inDoubt),
 		ReplaceBy: replaceBy,
-	}))
+	}, nil
 }
 
 func facts(k *models.KeyRecord, now time.Time) []views.Fact {
@@ -95,24 +103,6 @@ func requests(n int64) string {
 		return "1 request"
 	}
 	return views.Number(n) + " requests"
-}
-
-// total says in words what the chart shows.
-func total(perDay []int64, uses []models.DailyUse) string {
-	var all, refused int64
-	for _, n := range perDay {
-		all += n
-	}
-	for _, u := range uses {
-		if u.Outcome != models.OutcomeAccepted {
-			refused += u.Requests
-		}
-	}
-	text := fmt.Sprintf("%s in the last %d days", requests(all), chartDays)
-	if refused > 0 {
-		text += fmt.Sprintf(", %s refused", views.Number(refused))
-	}
-	return text
 }
 
 // routeUses adds the counts up by route and outcome, most used first.

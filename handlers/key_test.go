@@ -53,14 +53,18 @@ func TestKeyRow(t *testing.T) {
 	uses := []models.DailyUse{
 		{Day: today, Outcome: models.OutcomeAccepted, Requests: 5},
 		{Day: today, Outcome: models.OutcomeForbidden, Requests: 2},
-		{Day: today - 29, Requests: 1},
+		{Day: today, Outcome: models.OutcomeExpired, Requests: 1},
+		{Day: today - 29, Outcome: models.OutcomeAccepted, Requests: 1},
 		{Day: today - 30, Requests: 100},
 		{Day: today + 1, Requests: 100},
 	}
 	k := models.KeyRecord{APIKey: models.APIKey{ID: "key_x", Mode: keytext.Test, Hint: "9xYz", CreatedAt: ago(time.Hour)}}
 	row := keyRow(&k, uses, models.RoleMember, noon)
-	want := make([]int64, 30)
-	want[29], want[0] = 7, 1
+	want := make([]views.Day, 30)
+	for i := range want {
+		want[i].At = time.Date(2026, 2, 9+i, 0, 0, 0, 0, time.UTC)
+	}
+	want[29].Accepted, want[29].Refused, want[0].Accepted = 5, 3, 1
 	if diff := cmp.Diff(want, row.Days); diff != "" {
 		t.Errorf("days (-want +got):\n%s", diff)
 	}

@@ -69,12 +69,21 @@ func inDays(d time.Duration) string {
 }
 
 // perDay adds the counts up by day, oldest first, today last.
-func perDay(uses []models.DailyUse, now models.Instant) []int64 {
-	list := make([]int64, chartDays)
+func perDay(uses []models.DailyUse, now models.Instant) []views.Day {
+	list := make([]views.Day, chartDays)
 	from := now.Day() - chartDays + 1
+	for i := range list {
+		list[i].At = (from + models.Day(i)).Time()
+	}
 	for _, u := range uses {
-		if i := u.Day - from; i >= 0 && i < chartDays {
-			list[i] += u.Requests
+		i := u.Day - from
+		if i < 0 || i >= chartDays {
+			continue
+		}
+		if u.Outcome == models.OutcomeAccepted {
+			list[i].Accepted += u.Requests
+		} else {
+			list[i].Refused += u.Requests
 		}
 	}
 	return list

@@ -50,11 +50,11 @@ func (p *Pages) RevokeForm(c echo.Context) error {
 	}
 	row := keyRow(&key, uses[key.ID], v.Role, now)
 	view := views.RevokePage{
-		Page: Page(c, "Revoke "+key.Name), Dialog: inDialog(c), Key: row, LastUse: useInWords(key.LastUse, now),
+		Page: Page(c, "Revoke "+key.Name), Dialog: inDialog(c), OnKeyPage: c.QueryParam("on") == "key", Key: row, LastUse: useInWords(key.LastUse, now),
 		InUse: key.LastUse.UsedAt > models.At(now).Add(-models.UnusedAfter),
 	}
-	if today := row.Days[len(row.Days)-1]; today > 0 {
-		view.Today = requests(today)
+	if today := row.Days[len(row.Days)-1]; today.Accepted+today.Refused > 0 {
+		view.Today = today.InWords()
 	}
 	return Render(c, http.StatusOK, views.RevokeKey(view))
 }
@@ -67,7 +67,7 @@ func (p *Pages) Revoke(c echo.Context) error {
 		return p.notConfirmed(c, err)
 	case err != nil:
 		return err
-	case FromHTMX(c):
+	case FromHTMX(c) && target(c) != "main": // which takes the key's page
 		if row, err := p.revokedRow(c, key); err == nil { // what is done is no error, even when it cannot be drawn
 			return Render(c, http.StatusOK, row)
 		}
@@ -90,14 +90,25 @@ func (p *Pages) notConfirmed(c echo.Context, cause error) error {
 	if err != nil {
 		return errors.Join(failure, err)
 	}
-	uses, err := p.usesByKey(c.Request().Context(), key.AccountID, []models.KeyRecord{key})
+	part, err := p.notConfirmedPart(c, key)
 	if err != nil {
 		return errors.Join(failure, err)
 	}
+	c.Response().Header().Set("HX-Reswap", "outerHTML") // or the script would take it for a failure alone
+	return &Failure{Err: failure, Page: part}
+}
+
+// notConfirmedPart is what htmx swaps while the revocation of a key is in doubt: the key's page or its row of the list.
+func (p *Pages) notConfirmedPart(c echo.Context, key models.KeyRecord) (templ.Component, error) {
+	if target(c) == "main" {
+		page, err := p.keyPage(c, &key, true)
+		page.Said = page.Key.Doubt()
+		return views.Key(page), err
+	}
+	uses, err := p.usesByKey(c.Request().Context(), key.AccountID, []models.KeyRecord{key})
 	row := keyRow(&key, uses[key.ID], visitor(c).Role, p.Now())
 	row.Changed, row.InDoubt = true, true
-	c.Response().Header().Set("HX-Reswap", "outerHTML") // or the script would take it for a failure alone
-	return &Failure{Err: failure, Page: views.NotConfirmedRow(row)}
+	return views.NotConfirmedRow(row), err
 }
 
 // whatBecame answers the parts of pages that show a revocation in doubt and ask every two seconds what has become of it,

@@ -3,6 +3,7 @@
 
 const dialog = () => document.getElementById("dialog");
 let opener = null;   // what had the focus before the dialog, and gets it back
+let behind = "";     // the id of the part of the page that the opener is in
 let copied = true;   // whether the key on the page has been copied, or there is none
 let warned = false;  // whether closing without a copy has been asked about
 
@@ -24,8 +25,13 @@ function announce(text) {
 }
 
 // What asks by itself every few seconds what has become of a revocation. That it is not answered is no news.
-const polls = (e) => e.detail.elt.hasAttribute("data-poll");
+const polls = (e) => e.detail.requestConfig.elt.hasAttribute("data-poll");
 let held = false; // whether what is about to be replaced has the focus
+// Focuses the name of the key in the part of the page that has this id: in its row or above its page.
+function land(id) {
+  const part = document.getElementById(id) || document.getElementById("main");
+  (part.querySelector("h1[tabindex], .key-name") || part).focus({ preventScroll: true });
+}
 document.addEventListener("htmx:beforeSwap", (e) => {
   if (e.detail.xhr.getResponseHeader("HX-Reswap")) { // a failure that has its place in the page
     e.detail.shouldSwap = true;
@@ -36,8 +42,7 @@ document.addEventListener("htmx:beforeSwap", (e) => {
 document.addEventListener("htmx:afterSwap", (e) => {
   if (!held) return;
   held = false;
-  const fresh = document.getElementById(e.detail.target.id);
-  (fresh.querySelector(".key-name") || fresh).focus({ preventScroll: true });
+  land(e.detail.target.id);
 });
 
 // The dialog shows whatever htmx puts into it.
@@ -45,7 +50,9 @@ document.addEventListener("htmx:beforeRequest", (e) => {
   if (polls(e)) return;
   for (const box of document.querySelectorAll(".complaint")) box.remove();
   const d = dialog();
-  if (d && e.detail.target === d && !d.open) opener = e.detail.elt;
+  if (!d || e.detail.target !== d || d.open) return;
+  opener = e.detail.elt;
+  behind = opener.closest("[data-key-id], #main")?.id;
 });
 document.addEventListener("htmx:afterSettle", (e) => {
   const d = dialog();
@@ -60,8 +67,8 @@ document.addEventListener("htmx:afterSettle", (e) => {
 document.addEventListener("htmx:afterSwap", (e) => {
   const d = dialog();
   if (!d || !d.open || e.detail.target === d || !d.contains(e.detail.requestConfig.elt)) return;
-  const row = document.getElementById(e.detail.target.id); // the new one
-  opener = row && row.querySelector("a");
+  opener = null;
+  behind = e.detail.target.id;
   d.close();
 });
 function closed() {
@@ -71,7 +78,8 @@ function closed() {
   d.replaceChildren();
   mayLeave(true);
   if (created) return leave(created);
-  if (opener) opener.focus();
+  if (opener && opener.isConnected) opener.focus();
+  else land(behind); // the opener was replaced
   opener = null;
   const said = document.getElementById("announce").textContent; // while the dialog silenced it
   if (said) announce(said);
@@ -160,15 +168,18 @@ document.addEventListener("click", (e) => {
   }
 });
 
-// A form that is on its way is not sent again.
+// A form that is on its way is not sent again, unless its navigation was stopped. Browsers without the Navigation API do
+// not report that, but Esc always stops a navigation.
 document.addEventListener("submit", (e) => {
   const form = e.target;
   if (form.method !== "post" || form.hasAttribute("hx-post")) return;
   if (form.dataset.sent) return e.preventDefault();
   form.dataset.sent = "1";
 });
-function unsend() { for (const f of document.forms) delete f.dataset.sent; }
+function unsend() { for (const form of document.forms) delete form.dataset.sent; }
 addEventListener("pageshow", unsend);
+if (window.navigation) navigation.addEventListener("navigateerror", unsend);
+addEventListener("keyup", (e) => { if (e.key === "Escape") unsend(); });
 
 // The list's address holds only what it is narrowed by, and how many keys were found is said.
 document.addEventListener("htmx:configRequest", (e) => {
@@ -186,9 +197,12 @@ function complain(text) {
   const box = document.createElement("p");
   box.className = "dangerbox complaint";
   box.setAttribute("role", "alert");
+  box.tabIndex = -1;
   place.prepend(box);
   box.textContent = text;
   box.scrollIntoView({ block: "nearest" });
+  const at = document.activeElement; // a button that is disabled during its request loses the focus
+  if (at === document.body || at.disabled || at.closest("dialog")) box.focus();
 }
 document.addEventListener("htmx:responseError", (e) => {
   if (polls(e)) return;

@@ -3,7 +3,6 @@
 package views
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -192,7 +191,7 @@ type KeyRow struct {
 	LastRoute                    string
 	Ended                        Moment // when it was revoked or expired; zero while it is active
 	Refused                      Refused
-	Days                         []int64 // requests a day, oldest first
+	Days                         []Day // oldest first, today last
 	CanRevoke                    bool
 	Changed                      bool // just now, to be seen
 	InDoubt                      bool // its revocation is not confirmed yet
@@ -262,11 +261,12 @@ type Reveal struct {
 // RevokePage asks before a key is revoked.
 type RevokePage struct {
 	Page
-	Dialog  bool
-	Key     KeyRow
-	LastUse string // in words, with route and address
-	InUse   bool   // within the last 30 days
-	Today   string // requests today, or ""
+	Dialog    bool
+	OnKeyPage bool // the dialog is on the key's page and changes that, not a row
+	Key       KeyRow
+	LastUse   string // in words, with route and address
+	InUse     bool   // within the last 30 days
+	Today     string // requests today, or ""
 }
 
 // NotConfirmedPage says that the revocation of a key is in doubt.
@@ -282,7 +282,6 @@ type KeyPage struct {
 	CanRevoke bool
 	Proof     *Proof // nil while the key is active
 	Facts     []Fact
-	Total     string // what the chart says, in words
 	Routes    []RouteUse
 	History   []HistoryLine
 	ReplaceBy string // the form for a replacement, or ""
@@ -331,57 +330,4 @@ type RouteUse struct {
 type HistoryLine struct {
 	At   Moment
 	Text string
-}
-
-// sparkPoints draws days as a line in a box of w by h, for a polyline.
-func sparkPoints(days []int64, w, h float64) string {
-	top := float64(max(1, maxOf(days)))
-	var b strings.Builder
-	for i, n := range days {
-		x := w * float64(i) / float64(max(1, len(days)-1))
-		y := h - 2 - (h-4)*float64(n)/top
-		fmt.Fprintf(&b, "%.1f,%.1f ", x, y)
-	}
-	return strings.TrimSpace(b.String())
-}
-
-func maxOf(days []int64) int64 {
-	var top int64
-	for _, n := range days {
-		top = max(top, n)
-	}
-	return top
-}
-
-func sum(days []int64) int64 {
-	var total int64
-	for _, n := range days {
-		total += n
-	}
-	return total
-}
-
-// bar is one day of a chart.
-type bar struct{ X, Y, Height, Title string }
-
-func daysAgo(n int) string {
-	if n == 0 {
-		return "today"
-	}
-	return count(n, "day") + " ago"
-}
-
-// bars draws days as columns in a box of 600 by 150, oldest left.
-func bars(days []int64) []bar {
-	const width, height, base = 600.0, 130.0, 140.0
-	top := float64(max(1, maxOf(days)))
-	list := make([]bar, len(days))
-	for i, n := range days {
-		h := height * float64(n) / top
-		list[i] = bar{
-			X: fmt.Sprintf("%.1f", width*float64(i)/float64(len(days))+2), Y: fmt.Sprintf("%.1f", base-h), Height: fmt.Sprintf("%.1f", h),
-			Title: daysAgo(len(days)-1-i) + ": " + count(int(n), "request"),
-		}
-	}
-	return list
 }

@@ -21,13 +21,13 @@ var (
 	used    = KeyRow{
 		ID: "key_1", Name: "Grafana", Hint: "cic_live_…ERRE", Mode: "live", Status: "active", Permissions: []string{"costs:read"},
 		Created: Date(now.AddDate(0, 0, -21)), Creator: "ops@acme.example", LastUsed: Ago(now.Add(-2*time.Minute), now),
-		LastRoute: "GET /v1/costs", Days: []int64{0, 3, 1}, CanRevoke: true,
+		LastRoute: "GET /v1/costs", Days: []Day{{At: now.AddDate(0, 0, -2)}, {now.AddDate(0, 0, -1), 2, 1}, {now, 1, 0}}, CanRevoke: true,
 	}
 	fresh = KeyRow{
 		ID: "key_2", Name: strings.Repeat("long", 25), Mode: "test", Status: "active", CanRevoke: true,
 		Permissions: []string{"1", "2", "3", "4", "5"}, LastUsed: Ago(time.Time{}, now), Notes: []Note{{"due", "never used"}},
 	}
-	revoked  = KeyRow{ID: "key_3", Name: "لوحة 🚀", Mode: "live", Status: "revoked", Notes: []Note{{"off", "revoked"}}, Days: []int64{0}, Changed: true}
+	revoked  = KeyRow{ID: "key_3", Name: "لوحة 🚀", Mode: "live", Status: "revoked", Notes: []Note{{"off", "revoked"}}, Days: []Day{{At: now}}, Changed: true}
 	refusing = with(used, func(k *KeyRow) {
 		k.Status, k.Ended, k.Refused = "revoked", Second(now.Add(5*time.Second)), Refused{"41 times", Ago(now.Add(-3*time.Minute), now), "203.0.113.9"}
 	})
@@ -76,7 +76,7 @@ func states() map[string]struct {
 	doubtful.InDoubt, givenUp.GivenUp = true, true
 	key := func(row KeyRow, change func(*KeyPage)) templ.Component {
 		p := KeyPage{
-			Page: visitor, Key: row, CanRevoke: row.CanRevoke, Total: "No requests", ReplaceBy: "/settings/api/new?like=" + row.ID,
+			Page: visitor, Key: row, CanRevoke: row.CanRevoke, ReplaceBy: "/settings/api/new?like=" + row.ID,
 			Facts: []Fact{{Label: "Status", Text: row.Status}, {Label: "Created", Moment: &row.Created, Text: "by ops"}},
 		}
 		change(&p)
@@ -93,11 +93,11 @@ func states() map[string]struct {
 		"list, past its end":   {list(func(p *KeyListPage) { p.NewestURL = "/n" }), []string{"No older keys.", `href="/n"`, "!match"}},
 		"list, none active":    {list(func(p *KeyListPage) { p.NoActive = &NoActive{true, "1 revoked.", "/r", ""} }), []string{"No active keys. 1 revoked.", `href="/r"`, "!Show expired", "!match"}},
 		"list, none, a member": {list(func(p *KeyListPage) { p.CanManage, p.NoActive = false, &NoActive{ExpiredURL: "/e"} }), []string{"No active keys.<", `href="/e"`, "!Show revoked", "!Generate"}},
-		"list":                 {list(func(p *KeyListPage) { p.Keys = []KeyRow{used, fresh, revoked} }), []string{"3 keys", "all permissions", `data-key-id="key_3" data-status="revoked"`, `aria-label="Revoke Grafana"`, "4 requests in the last 30 days", "!rel=\"next\""}},
+		"list":                 {list(func(p *KeyListPage) { p.Keys = []KeyRow{used, fresh, revoked} }), []string{"3 keys", "all permissions", `data-key-id="key_3" data-status="revoked"`, `aria-label="Revoke Grafana"`, "4 requests in the last 3 days, 1 refused", "!rel=\"next\""}},
 		"list, a failover": {list(func(p *KeyListPage) {
 			p.Failovers = []Failover{{ID: "fail_1", From: Exact(now), To: Exact(now.Add(time.Minute))}}
 		}), []string{"Revocations may have been lost", "done between <time", "</time> and <time", "</time>. Keys", `action="/settings/api/failovers/fail_1/looked-at"`}},
-		"list, a middle page":   {list(func(p *KeyListPage) { p.Keys, p.MoreURL, p.NewestURL = []KeyRow{used}, "/m", "/n" }), []string{"1 key on this page", `href="/m" rel="next"`, `href="/n"`}},
+		"list, a middle page":   {list(func(p *KeyListPage) { p.Keys, p.MoreURL, p.NewestURL = []KeyRow{used}, "/m", "/n" }), []string{"1 key on this page", `href="/m#found" rel="next"`, `href="/n#found"`}},
 		"generate":              {withForm(func(*KeyForm) {}), []string{"Advanced Options", "!aria-describedby=\"\"", "!aria-invalid", "!hx-post", "<main"}},
 		"generate, dialog":      {withForm(func(p *KeyForm) { p.Dialog = true }), []string{`hx-post="/settings/api/keys"`, "!<main"}},
 		"generate, errors":      {withForm(func(p *KeyForm) { p.Errors, p.Advanced, p.Scoped = formErrors, true, true }), []string{"Whole form.", "Name it.", `aria-describedby="name-error name-help"`, "<details open>"}},
@@ -114,7 +114,7 @@ func states() map[string]struct {
 		"in doubt, key":         {key(doubtful, func(*KeyPage) {}), []string{"revocation not confirmed yet", "CICosts keeps trying", "!cannot be shown again"}},
 		"given up":              {Revoked(givenUp, nil, nil), []string{`data-status="active"`, "not revoked: revoke it again", "is not revoked, as far as is known here.", "!Requests with it fail", "!hx-trigger"}},
 		"given up, key":         {key(givenUp, func(*KeyPage) {}), []string{"is not tried any more", "!CICosts keeps trying"}},
-		"key":                   {key(used, func(p *KeyPage) { p.Routes = []RouteUse{{"GET /v1/costs", "accepted", "4"}} }), []string{"cannot be shown again", "!infobox", "<rect", "<title>1 day ago: 3 requests</title>", "</time> by ops"}},
+		"key":                   {key(used, func(p *KeyPage) { p.Routes = []RouteUse{{"GET /v1/costs", "accepted", "4"}} }), []string{"cannot be shown again", "!infobox", "<rect", "<title>Nov 22, 2026: 2 accepted, 1 refused</title>", `aria-label="4 requests in the last 3 days, 1 refused. Most on Nov 22, 2026: 2 accepted, 1 refused."`, `<th scope="row">Nov 21, 2026</th>`, `Accepted <b class="num">3</b>`, `Refused <b class="num">1</b>`, "</time> by ops"}},
 		"key, never used":       {key(fresh, func(p *KeyPage) { p.History = []HistoryLine{{Exact(now), "Created"}} }), []string{"infobox", "?like=key_2", "Nov 23, 2026, 12:00 UTC", "!<rect"}},
 		"key, revoked":          {key(revoked, func(*KeyPage) {}), []string{"!cannot be shown again", "!Revoke<", "This key is revoked.", "?like=key_3"}},
 		"key, expired":          {key(expired, func(*KeyPage) {}), []string{"!cannot be shown again", "This key has expired.", "?like=key_1"}},
@@ -285,7 +285,7 @@ func TestSources(t *testing.T) {
 	if err != nil || len(files) < 6 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
-	for _, name := range append(files, "views.go") {
+	for _, name := range append(files, "views.go", "chart.go") {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

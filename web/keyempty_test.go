@@ -90,7 +90,7 @@ func TestManyEndedKeys(t *testing.T) {
 func TestLastKeyRevokedWithHTMX(t *testing.T) {
 	s := sqliteSite(t)
 	b, owner := s.owner()
-	const state = `<h2 id="found">No active keys. `
+	const state = `<h2 id="none-active" tabindex="-1">No active keys. `
 	for i, tt := range []struct {
 		from string
 		says bool

@@ -57,8 +57,10 @@ func testInDoubt(t *testing.T, b *browsertest.Browser) {
 	}
 	s.goTo("/settings/api?status=all")
 	s.WaitFor(t, "tr [data-poll]")
+	s.is("document.querySelector('tr .actions a').focus() ?? true")
 	certain("In the list", key)
 	s.WaitFor(t, "tr[data-status=revoked].changed")
+	s.focused("tr .key-name")
 	s.inspect("in doubt no more, list")
 
 	key, page = generate("On its page")
@@ -67,11 +69,28 @@ func testInDoubt(t *testing.T, b *browsertest.Browser) {
 		t.Errorf("a revocation in doubt is answered %d", status)
 	}
 	s.inspect("in doubt, answer")
+	s.is("document.querySelector('main a.btn').focus() ?? true")
 	certain("On its page", key)
+	s.focused("main h1")
 	if at := s.URL(t); at != s.base+page || !strings.Contains(s.Text(t, "main"), "Revoked by "+ownerEmail) {
 		t.Errorf("at %s the page says %q", at, s.Text(t, "main"))
 	}
 	s.inspect("in doubt no more, key")
+
+	key, page = generate("In a dialog")
+	s.goTo(page)
+	s.open(".page-head .btn", ".danger")
+	s.open(".danger", "#main > [data-poll]")
+	announced("The revocation of “In a dialog” is not confirmed yet. The key may still work.")
+	s.focused("main h1")
+	if n := s.Count(t, ".complaint, main main"); n != 0 || s.is("document.getElementById('dialog').open") {
+		t.Errorf("%d complaints or misplaced parts, or the dialog is open", n)
+	}
+	s.inspect("in doubt, key after its dialog")
+	s.open(".page-head .btn", ".danger") // what opened it is gone when it closes
+	certain("In a dialog", key)
+	s.Press(t, browsertest.KeyEscape)
+	s.focused("main h1")
 
 	_, page = generate("Without script")
 	s.view.NoScript = true

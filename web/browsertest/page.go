@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -77,6 +78,15 @@ func (p *Page) Back(t testing.TB) {
 		}
 	}
 	p.WaitUntil(t, "document.readyState === 'complete'")
+}
+
+// StopLoading ends a navigation that is under way, as Esc and the Stop button do.
+func (p *Page) StopLoading(t testing.TB) {
+	t.Helper()
+	p.do(t, "stopping", chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, page.StopLoading, cdp.Empty{})
+		return err
+	}))
 }
 
 // URL returns the page's address.
