@@ -186,7 +186,7 @@ func (a *answer) fieldErrors() map[string]string {
 	for _, m := range regexp.MustCompile(`<span class="error" id="([a-z_]+)-error">([^<]*)</span>`).FindAllStringSubmatch(a.body, -1) {
 		errs[m[1]] = html.UnescapeString(m[2])
 	}
-	if m := regexp.MustCompile(`<p class="dangerbox" role="alert">([^<]*)</p>`).FindStringSubmatch(a.body); m != nil {
+	if m := regexp.MustCompile(`<p class="dangerbox" role="alert"[^>]*>([^<]*)</p>`).FindStringSubmatch(a.body); m != nil {
 		errs[""] = html.UnescapeString(m[1])
 	}
 	return errs
