@@ -25,8 +25,9 @@ type Sessions interface {
 	Start(c echo.Context, userID, email string) error
 	// End signs out whoever is signed in.
 	End(c echo.Context) error
-	// KnownDevice reports whether the user has signed in with this browser before.
-	KnownDevice(c echo.Context, userID string) bool
+	// KnownDevice returns the id of the user with this e-mail address if they
+	// were the last to sign in with this browser, else "". It asks no database.
+	KnownDevice(c echo.Context, email string) (userID string)
 }
 
 // Config is what the pages need. All fields but Now are required.
@@ -61,7 +62,7 @@ type Revoker interface {
 // Pages holds the handlers.
 type Pages struct {
 	Config
-	logins  *loginGuard
+	logins  *gate
 	creates *window
 }
 
@@ -70,7 +71,7 @@ func New(cfg Config) *Pages {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Pages{Config: cfg, logins: newLoginGuard(cfg.Now), creates: newWindow(keysPerMinute, time.Minute, cfg.Now)}
+	return &Pages{Config: cfg, logins: newGate(cfg.Now), creates: newWindow(keysPerMinute, time.Minute, cfg.Now)}
 }
 
 const visitorKey = "visitor"

@@ -33,47 +33,65 @@ func (p *Pages) LoginForm(c echo.Context) error {
 	return renderPage(c, http.StatusOK, views.Login(views.LoginPage{Page: Page(c, "Sign in"), Next: next, Lost: next != ""}))
 }
 
-// Login signs in. Unknown address, wrong password and disabled user answer alike and take as long.
+// Login signs in. Unknown address, wrong password and disabled user answer
+// alike and take as long.
 func (p *Pages) Login(c echo.Context) error {
 	// No address has a character that databases do not take, so what stands in for one finds nobody.
 	email := strings.ToValidUTF8(strings.ReplaceAll(c.FormValue("email"), "\x00", "\ufffd"), "\ufffd")
-	pass, next := c.FormValue("password"), LocalPath(c.FormValue("next"))
+	next := LocalPath(c.FormValue("next"))
 	page := views.LoginPage{Page: Page(c, "Sign in"), Email: email, Next: next}
-	ctx := c.Request().Context()
-
-	user, err := p.Store.UserByEmail(ctx, email)
-	if err != nil && !errors.Is(err, models.ErrNotFound) {
-		return err
+	try := newAttempt(models.Fold(clip(email, longestEmail)), c.RealIP(), p.Sessions.KnownDevice(c, email))
+	right, err := p.logins.try(c.Request().Context(), try, func(ctx context.Context) (bool, error) {
+		return p.signIn(ctx, c, email, c.FormValue("password"))
+	})
+	if over, ok := errors.AsType[tooMany](err); ok {
+		return loginRefused(c, page, over.wait, fmt.Sprintf("Too many attempts. Try again in %s.", roughly(over.wait)))
 	}
-	try := attempt{email: models.Fold(clip(email, longestEmail)), ip: network(c.RealIP()), userID: user.ID}
-	try.knownDevice = user.ID != "" && p.Sessions.KnownDevice(c, user.ID)
-	if ok, wait := p.logins.take(try); !ok {
-		page.Errors = views.Errors{"": fmt.Sprintf("Too many attempts. Try again in %s.", roughly(wait))}
-		tellRetryAfter(c, wait)
-		return Render(c, http.StatusTooManyRequests, views.Login(page))
+	if errors.Is(err, errBusy) {
+		return loginRefused(c, page, busyWait, "Too many people are signing in just now. Wait a few seconds, then sign in again.")
 	}
-	right, err := password.Check(ctx, pass, user.PasswordHash)
 	if err != nil {
 		return err
 	}
-	if !right || !user.DisabledAt.IsZero() {
-		p.logins.failed(try)
-		address, _ := models.CleanEmail(email) // else "": people type passwords and keys there too
-		by := models.Actor{Type: models.ActorUser, ID: user.ID, Label: clip(address, models.MaxName), IP: c.RealIP()}
-		if err := p.Store.RecordEvent(ctx, by, models.ActionSignInFailed); err != nil {
-			return err
-		}
+	if !right {
 		page.Errors = views.Errors{"": "E-mail address or password is wrong."}
 		return Render(c, http.StatusUnprocessableEntity, views.Login(page))
-	}
-	p.logins.succeeded(try)
-	if err := p.Sessions.Start(c, user.ID, user.Email); err != nil {
-		return err
 	}
 	if next == "" {
 		next = listURL
 	}
 	return seeOther(c, next)
+}
+
+// signIn checks a password, and starts a session or records the refusal. All of
+// it happens in the attempt's turn, so that attempts hold few connections to the
+// database at once.
+func (p *Pages) signIn(ctx context.Context, c echo.Context, email, pass string) (right bool, err error) {
+	user, err := p.Store.UserByEmail(ctx, email)
+	if err != nil && !errors.Is(err, models.ErrNotFound) {
+		return false, err
+	}
+	right, err = password.Check(ctx, pass, user.PasswordHash)
+	if err != nil {
+		return false, err
+	}
+	if right && user.DisabledAt.IsZero() {
+		return true, p.Sessions.Start(c, user.ID, user.Email)
+	}
+	address, _ := models.CleanEmail(email) // else "": people type passwords and keys there too
+	by := models.Actor{Type: models.ActorUser, ID: user.ID, Label: clip(address, models.MaxName), IP: c.RealIP()}
+	return false, p.Store.RecordEvent(ctx, by, models.ActionSignInFailed)
+}
+
+// busyWait is when an attempt that found no place may come again.
+const busyWait = 3 * time.Second
+
+// loginRefused shows the form again to somebody whose password was not looked
+// at.
+func loginRefused(c echo.Context, page views.LoginPage, wait time.Duration, why string) error {
+	page.Errors = views.Errors{"": why}
+	tellRetryAfter(c, wait)
+	return Render(c, http.StatusTooManyRequests, views.Login(page))
 }
 
 // Logout signs out and has the browser drop what it stored.

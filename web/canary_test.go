@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"cicosts/models"
 	"cicosts/models/keytext"
@@ -53,6 +54,7 @@ func TestSecretsStayOut(t *testing.T) {
 		form := newKeyForm(b, "Never made")
 		b.on(broken).createKey(form).want(http.StatusInternalServerError)
 		broken.authorize("GET", "/v1/key", "Bearer "+secrets["key"]).want(http.StatusInternalServerError)
+		s.clock.advance(time.Hour) // all the tries above are limited
 		broken.browser().post("/login", loginForm("ada@example.com", goodPassword)).want(http.StatusInternalServerError)
 		mustBeNil(t, s.uses.Close(t.Context()))
 		mustBeNil(t, broken.uses.Close(t.Context()))

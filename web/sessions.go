@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	gorilla "github.com/gorilla/sessions"
@@ -22,7 +23,8 @@ type sessionStore interface {
 }
 
 // sessions ties browsers to rows: the cookie holds a random id, encrypted and signed, and the row is found by its hash.
-// A second cookie remembers for half a year which user has signed in on this browser, for the guard of the login.
+// A second cookie remembers for half a year which user has signed in on this browser, by id and e-mail address, for the
+// guard of the login.
 type sessions struct {
 	store   sessionStore
 	cookies *gorilla.CookieStore
@@ -88,7 +90,7 @@ func (s *sessions) Start(c echo.Context, userID, email string) error {
 	if err := s.store.StartSession(c.Request().Context(), userID, models.HashToken(id), models.HashToken(before), by, userAgent(c.Request())); err != nil {
 		return err
 	}
-	if err := s.write(c, s.devices, deviceCookie, userID); err != nil {
+	if err := s.write(c, s.devices, deviceCookie, userID+" "+models.Fold(email)); err != nil {
 		return err
 	}
 	return s.write(c, s.cookies, sessionCookie, id)
@@ -104,9 +106,15 @@ func (s *sessions) End(c echo.Context) error {
 	return s.write(c, s.cookies, sessionCookie, "")
 }
 
-// KnownDevice reports whether the user has signed in with this browser before.
-func (s *sessions) KnownDevice(c echo.Context, userID string) bool {
-	return s.read(c, s.devices, deviceCookie) == userID
+// KnownDevice returns the id of the user with this e-mail address if they were
+// the last to sign in with this browser, else "". The cookie says so by itself:
+// a flood of attempts would reach the database otherwise.
+func (s *sessions) KnownDevice(c echo.Context, email string) (userID string) {
+	userID, address, _ := strings.Cut(s.read(c, s.devices, deviceCookie), " ")
+	if address == "" || address != models.Fold(email) {
+		return ""
+	}
+	return userID
 }
 
 // identify finds out who is signed in, if anybody is.
