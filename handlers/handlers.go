@@ -21,8 +21,10 @@ import (
 
 // Sessions signs people in and out on the browser of a request.
 type Sessions interface {
-	// Start signs the user in under a new session id.
-	Start(c echo.Context, userID, email string) error
+	// Start signs the user in under a new session id. The error is
+	// models.ErrNotFound if the user is disabled or no longer has the password
+	// hash of u.
+	Start(c echo.Context, u models.User) error
 	// End signs out whoever is signed in.
 	End(c echo.Context) error
 	// KnownDevice returns the id of the user with this e-mail address if they

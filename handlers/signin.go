@@ -76,7 +76,10 @@ func (p *Pages) signIn(ctx context.Context, c echo.Context, email, pass string) 
 		return false, err
 	}
 	if right && user.DisabledAt.IsZero() {
-		return true, p.Sessions.Start(c, user.ID, user.Email)
+		// The password may have been changed since it was read.
+		if err := p.Sessions.Start(c, user); !errors.Is(err, models.ErrNotFound) {
+			return err == nil, err
+		}
 	}
 	address, _ := models.CleanEmail(email) // else "": people type passwords and keys there too
 	by := models.Actor{Type: models.ActorUser, ID: user.ID, Label: clip(address, models.MaxName), IP: c.RealIP()}
@@ -137,7 +140,11 @@ func (p *Pages) Setup(c echo.Context) error {
 		u := models.NewUser{Email: email, Account: account, PasswordHash: hash}
 		v, err := p.Store.CreateFirstOwner(ctx, tokenHash, u, c.RealIP())
 		if err == nil {
-			if err := p.Sessions.Start(c, v.UserID, v.Email); err != nil {
+			err = p.Sessions.Start(c, models.User{ID: v.UserID, Email: v.Email, PasswordHash: hash})
+			if errors.Is(err, models.ErrNotFound) { // the password is another already
+				return seeOther(c, "/login")
+			}
+			if err != nil {
 				return err
 			}
 			return seeOther(c, listURL)

@@ -22,9 +22,7 @@ func (panicky) CreateKey(context.Context, models.Actor, models.APIKey, models.Ex
 
 func (panicky) AccountByID(context.Context, string) (models.Account, error) { panic("a defect") }
 
-func (panicky) StartSession(context.Context, string, []byte, []byte, models.Actor, string) error {
-	panic("a defect")
-}
+func (panicky) StartSession(context.Context, models.SignIn) error { panic("a defect") }
 
 // TestSecretsStayOut sends every kind of secret along every path, good, bad, broken and panicking, and then looks for them
 // in all that was logged and stored.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -82,6 +83,82 @@ func TestLoginChangesTheSession(t *testing.T) {
 		want := []string{"session.started|user|" + v.UserID, "session.started|user|" + v.UserID, "user.added|operator|"}
 		if diff := cmp.Diff(want, s.actions(v.UserID)); diff != "" {
 			t.Errorf("history (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// held holds a sign-in between the check of its password and its session.
+type held struct {
+	Store
+	checked, goOn chan struct{}
+}
+
+func (h *held) StartSession(ctx context.Context, in models.SignIn) error {
+	close(h.checked)
+	<-h.goOn
+	return h.Store.StartSession(context.WithoutCancel(ctx), in) // however long it was held
+}
+
+func (h *held) RecordEvent(ctx context.Context, by models.Actor, action models.Action) error {
+	return h.Store.RecordEvent(context.WithoutCancel(ctx), by, action)
+}
+
+// A password that is changed while somebody signs in with it is a wrong one.
+func TestPasswordChangesDuringSignIn(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *site) {
+		v := s.addUser("Acme", models.RoleOwner)
+		wrong := s.browser().post("/login", loginForm(v.Email, "wrong horse battery staple")).want(http.StatusUnprocessableEntity)
+		h := &held{checked: make(chan struct{}), goOn: make(chan struct{})}
+		slow := s.replica(func(c *Config) {
+			h.Store = c.Store
+			c.Store = h
+		})
+		b, answered := slow.browser(), make(chan *answer)
+		go func() {
+			a, err := b.trySend("POST", "/login", loginForm(v.Email, goodPassword).Encode(), "Content-Type", "application/x-www-form-urlencoded")
+			if err != nil {
+				t.Error(err)
+			}
+			answered <- a
+		}()
+		<-h.checked
+		s.must(s.st.SetPassword(t.Context(), models.Operator, v.Email, "another hash"))
+		close(h.goOn)
+		a := (<-answered).want(http.StatusUnprocessableEntity)
+		if diff := cmp.Diff(wrong.anonymous(), a.anonymous()); diff != "" {
+			t.Errorf("(-wrong password +changed password):\n%s", diff)
+		}
+		if len(a.cookies) != 0 || len(s.query("SELECT user_id FROM sessions")) != 0 {
+			t.Errorf("cookies %v, sessions %v", a.cookies, s.query("SELECT user_id FROM sessions"))
+		}
+		if n := len(s.query("SELECT id FROM audit_events WHERE action = 'session.refused' AND actor_id = '%s'", v.UserID)); n != 2 {
+			t.Errorf("%d refusals in the history, want 2", n)
+		}
+	})
+}
+
+// The first owner's password may be changed before they are signed in.
+func TestPasswordChangesDuringSetup(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *site) {
+		h := &held{checked: make(chan struct{}), goOn: make(chan struct{})}
+		slow := s.replica(func(c *Config) {
+			h.Store = c.Store
+			c.Store = h
+		})
+		s.mintToken(setupToken)
+		b, answered := slow.browser(), make(chan *answer)
+		go func() {
+			a, err := b.trySend("POST", "/setup", setupForm(setupToken).Encode(), "Content-Type", "application/x-www-form-urlencoded")
+			if err != nil {
+				t.Error(err)
+			}
+			answered <- a
+		}()
+		<-h.checked
+		s.must(s.st.SetPassword(t.Context(), models.Operator, "ada@example.com", "another hash"))
+		close(h.goOn)
+		if a := (<-answered).wantRedirect("/login"); len(a.cookies) != 0 {
+			t.Errorf("cookies %v", a.cookies)
 		}
 	})
 }

@@ -17,7 +17,7 @@ import (
 )
 
 type sessionStore interface {
-	StartSession(ctx context.Context, userID string, hash, before []byte, by models.Actor, userAgent string) error
+	StartSession(ctx context.Context, in models.SignIn) error
 	Visitor(ctx context.Context, hash []byte) (models.Visitor, error)
 	EndSession(ctx context.Context, hash []byte, ip string) error
 }
@@ -82,15 +82,19 @@ func (s *sessions) visitor(c echo.Context) (models.Visitor, error) {
 	return s.store.Visitor(c.Request().Context(), models.HashToken(id))
 }
 
-// Start signs the user in under a new id. The session that the browser had before ends.
-func (s *sessions) Start(c echo.Context, userID, email string) error {
+// Start signs the user in under a new id. The session that the browser had
+// before ends. The error is models.ErrNotFound if the user is disabled or no
+// longer has the password hash of u.
+func (s *sessions) Start(c echo.Context, u models.User) error {
 	before := s.read(c, s.cookies, sessionCookie)
 	id := rand.Text() + rand.Text() // 260 bits
-	by := models.Actor{Type: models.ActorUser, ID: userID, Label: email, IP: c.RealIP()}
-	if err := s.store.StartSession(c.Request().Context(), userID, models.HashToken(id), models.HashToken(before), by, userAgent(c.Request())); err != nil {
+	err := s.store.StartSession(c.Request().Context(), models.SignIn{
+		User: u, Hash: models.HashToken(id), Before: models.HashToken(before), IP: c.RealIP(), UserAgent: userAgent(c.Request()),
+	})
+	if err != nil {
 		return err
 	}
-	if err := s.write(c, s.devices, deviceCookie, userID+" "+models.Fold(email)); err != nil {
+	if err := s.write(c, s.devices, deviceCookie, u.ID+" "+models.Fold(u.Email)); err != nil {
 		return err
 	}
 	return s.write(c, s.cookies, sessionCookie, id)

@@ -119,9 +119,12 @@ func TestSessions(t *testing.T) {
 		}
 		defer st.Close()
 		user := storetest.MustUser(t, st, "Acme", models.RoleAdmin)
+		hash := storetest.SignIn(user, "").User.PasswordHash
 		start := func(id, before string) {
 			t.Helper()
-			if err := st.StartSession(t.Context(), user.UserID, models.HashToken(id), models.HashToken(before), storetest.Actor(user), "agent"); err != nil {
+			in := storetest.SignIn(user, id)
+			in.Before, in.User.PasswordHash = models.HashToken(before), hash
+			if err := st.StartSession(t.Context(), in); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -182,7 +185,8 @@ func TestSessions(t *testing.T) {
 		if err := st.SetPassword(t.Context(), models.Operator, user.Email, "new hash"); err != nil {
 			t.Fatal(err)
 		}
-		if u, err := st.UserByEmail(t.Context(), user.Email); err != nil || u.PasswordHash != "new hash" {
+		hash = "new hash"
+		if u, err := st.UserByEmail(t.Context(), user.Email); err != nil || u.PasswordHash != hash {
 			t.Errorf("password: %v, %v", u.PasswordHash, err)
 		}
 		if alive("e") {

@@ -26,6 +26,9 @@ func lineOf(by models.Actor, e models.AuditEvent) models.AuditEvent {
 // does the same work where there is none, so that its time does not tell whether the actor exists.
 func (s *Store) RecordEvent(ctx context.Context, by models.Actor, action models.Action) error {
 	return s.change(ctx, "recording an event", func(tx *gorm.DB, now models.Instant) error {
+		if err := s.makeLocal(tx); err != nil { // it confirms nothing to anybody
+			return err
+		}
 		var m models.Membership
 		err := first(tx.Model(&m).Where("user_id = ?", by.ID).Order("created_at, account_id"), &m)
 		if err != nil && !errors.Is(err, models.ErrNotFound) {

@@ -18,11 +18,14 @@ var Hasher = keytext.NewHasher([]byte("a pepper for tests"))
 
 var serial atomic.Int64
 
+// passwordHash is that of no password.
+const passwordHash = "none"
+
 // MustUser adds a user with the role to the named account, which is made when new. The user cannot sign in.
 func MustUser(t testing.TB, st *store.Store, account string, role models.Role) models.Visitor {
 	t.Helper()
 	v, err := st.AddUser(t.Context(), models.Operator, models.NewUser{
-		Email: fmt.Sprintf("user%d@example.com", serial.Add(1)), Account: account, Role: role, PasswordHash: "none",
+		Email: fmt.Sprintf("user%d@example.com", serial.Add(1)), Account: account, Role: role, PasswordHash: passwordHash,
 	})
 	if err != nil {
 		t.Fatalf("adding a user: %v", err)
@@ -58,6 +61,14 @@ func MustKey(t testing.TB, st *store.Store, by models.Visitor, change ...func(*m
 		t.Fatalf("creating a key: %v", err)
 	}
 	return secret, key
+}
+
+// SignIn is the sign-in of a user that MustUser added, to a session with this
+// id.
+func SignIn(v models.Visitor, id string) models.SignIn {
+	return models.SignIn{
+		User: models.User{ID: v.UserID, Email: v.Email, PasswordHash: passwordHash}, Hash: models.HashToken(id), IP: "192.0.2.1", UserAgent: "agent",
+	}
 }
 
 // Actor is the user as the history tells of them.
