@@ -1,16 +1,17 @@
 package handlers
 
 import (
-	"net/netip"
 	"sync"
 	"time"
+
+	"cicosts/models"
 )
 
 // attempt is one try to sign in.
 type attempt struct {
 	email   string // folded
-	network string // see networkOf
-	wider   string // see widerThan
+	network string // see models.Network
+	wider   string // see models.WiderNetwork
 	device  string // the user's id if the browser is known to be the user's, else ""
 }
 
@@ -20,30 +21,7 @@ const longestEmail = 254
 // newAttempt describes a try with a folded e-mail address from a client's
 // address. Device is "" for a browser that is not known to be the user's.
 func newAttempt(email, ip, device string) attempt {
-	return attempt{email: email, network: networkOf(ip), wider: widerThan(ip), device: device}
-}
-
-// networkOf is what one client has of addresses: one of IPv4, and a /64 of
-// IPv6, from which anybody can take as many as they like.
-func networkOf(ip string) string { return prefixOf(ip, 32, 64) }
-
-// widerThan is a network that often has one owner: /24 of IPv4, /48 of IPv6.
-func widerThan(ip string) string { return prefixOf(ip, 24, 48) }
-
-func prefixOf(ip string, bits4, bits6 int) string {
-	addr, err := netip.ParseAddr(ip)
-	if err != nil {
-		return ip
-	}
-	addr = addr.Unmap().WithZone("")
-	bits := bits6
-	if addr.Is4() {
-		bits = bits4
-	}
-	if bits == addr.BitLen() {
-		return addr.String()
-	}
-	return netip.PrefixFrom(addr, bits).Masked().String()
+	return attempt{email: email, network: models.Network(ip), wider: models.WiderNetwork(ip), device: device}
 }
 
 // loginGuard limits the guessing of passwords, and lets no stranger lock anybody

@@ -19,7 +19,7 @@ import (
 
 type peopleStore interface {
 	UserByEmail(ctx context.Context, email string) (models.User, error)
-	RecordEvent(ctx context.Context, by models.Actor, action models.Action) error
+	RecordRefusedSignIn(ctx context.Context, by models.Actor) error
 	CheckSetupToken(ctx context.Context, hash []byte) error
 	CreateFirstOwner(ctx context.Context, tokenHash []byte, u models.NewUser, ip string) (models.Visitor, error)
 }
@@ -83,7 +83,7 @@ func (p *Pages) signIn(ctx context.Context, c echo.Context, email, pass string) 
 	}
 	address, _ := models.CleanEmail(email) // else "": people type passwords and keys there too
 	by := models.Actor{Type: models.ActorUser, ID: user.ID, Label: clip(address, models.MaxName), IP: c.RealIP()}
-	return false, p.Store.RecordEvent(ctx, by, models.ActionSignInFailed)
+	return false, p.Store.RecordRefusedSignIn(ctx, by)
 }
 
 // busyWait is when an attempt that found no place may come again.

@@ -49,7 +49,7 @@ func TestWhatDoesNotWaitForTheStandby(t *testing.T) {
 	if err := st.KeepSession(t.Context(), in.Hash); err != nil {
 		t.Errorf("keeping a session alive: %v", err)
 	}
-	if err := st.RecordEvent(t.Context(), storetest.Actor(user), models.ActionSignInFailed); err != nil {
+	if err := st.RecordRefusedSignIn(t.Context(), storetest.Actor(user)); err != nil {
 		t.Errorf("a wrong password: %v", err)
 	}
 	if v, err := st.Visitor(t.Context(), in.Hash); err != nil || v.UserID != user.UserID {
