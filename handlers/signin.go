@@ -30,7 +30,8 @@ func (p *Pages) LoginForm(c echo.Context) error {
 		return seeOther(c, listURL)
 	}
 	next := LocalPath(c.QueryParam("next"))
-	return renderPage(c, http.StatusOK, views.Login(views.LoginPage{Page: Page(c, "Sign in"), Next: next, Lost: next != ""}))
+	page := views.LoginPage{Page: Page(c, "Sign in"), Next: next, Lost: p.Sessions.Presented(c)}
+	return renderPage(c, http.StatusOK, views.Login(page))
 }
 
 // Login signs in. Unknown address, wrong password and disabled user answer
@@ -49,6 +50,10 @@ func (p *Pages) Login(c echo.Context) error {
 	}
 	if errors.Is(err, errBusy) {
 		return loginRefused(c, page, busyWait, "Too many people are signing in just now. Wait a few seconds, then sign in again.")
+	}
+	if models.CodeOf(err) == models.CodeUnavailable {
+		page.Errors = views.Errors{"": "You cannot sign in just now, because the database does not answer. Wait a moment, then enter your password again."}
+		return &Failure{Err: err, Page: views.Login(page)}
 	}
 	if err != nil {
 		return err
@@ -110,7 +115,7 @@ func (p *Pages) Logout(c echo.Context) error {
 func (p *Pages) SetupForm(c echo.Context) error {
 	token := c.QueryParam("token")
 	if err := p.Store.CheckSetupToken(c.Request().Context(), models.HashToken(token)); err != nil {
-		return err
+		return noSetup(c, err)
 	}
 	return renderPage(c, http.StatusOK, views.Setup(views.SetupPage{Page: Page(c, "Set up"), Token: token}))
 }
@@ -123,7 +128,7 @@ func (p *Pages) Setup(c echo.Context) error {
 	ctx := c.Request().Context()
 	tokenHash := models.HashToken(page.Token)
 	if err := p.Store.CheckSetupToken(ctx, tokenHash); err != nil {
-		return err
+		return noSetup(c, err)
 	}
 	pass := c.FormValue("password")
 	account, accountErr := models.CleanName("account", page.Account)
@@ -150,11 +155,20 @@ func (p *Pages) Setup(c echo.Context) error {
 			return seeOther(c, listURL)
 		}
 		if errs, err = formErrors(err); err != nil {
-			return err
+			return noSetup(c, err)
 		}
 	}
 	page.Errors = errs
 	return Render(c, http.StatusUnprocessableEntity, views.Setup(page))
+}
+
+// noSetup gives the errors of a setup link a page that says where to go on.
+func noSetup(c echo.Context, err error) error {
+	done := errors.Is(err, models.ErrSetupDone)
+	if !done && !errors.Is(err, models.ErrSetupLink) {
+		return err
+	}
+	return &Failure{Err: err, Page: views.NoSetup(views.NoSetupPage{Page: Page(c, "Set up"), OwnerExists: done})}
 }
 
 // tellRetryAfter says in whole seconds when to try again.

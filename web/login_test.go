@@ -87,6 +87,30 @@ func TestLoginChangesTheSession(t *testing.T) {
 	})
 }
 
+// Only somebody who was signed in reads that a session has ended.
+func TestSessionHasEnded(t *testing.T) {
+	s := sqliteSite(t)
+	v := s.addUser("Acme", models.RoleOwner)
+	const ended, undone = "Your session has ended.", "that was not carried out"
+	says := func(a *answer, wantEnded, wantUndone bool) {
+		t.Helper()
+		text := a.want(http.StatusOK).text()
+		if strings.Contains(text, ended) != wantEnded || strings.Contains(text, undone) != wantUndone {
+			t.Errorf("it says %q", text)
+		}
+	}
+	b := s.browser()
+	says(b.get("/login"), false, false)
+	says(b.get("/login?next=%2Fsettings%2Fapi"), false, false)
+	b.signIn(v.Email)
+	s.exec("DELETE FROM sessions")
+	says(b.get("/login?next=%2Fsettings%2Fapi"), true, true)
+	says(b.get("/login"), true, false)
+	b.signIn(v.Email)
+	b.post("/logout", nil)
+	says(b.get("/login?next=%2Fsettings%2Fapi"), false, false)
+}
+
 // held holds a sign-in between the check of its password and its session.
 type held struct {
 	Store

@@ -20,6 +20,7 @@ type sessionStore interface {
 	StartSession(ctx context.Context, in models.SignIn) error
 	Visitor(ctx context.Context, hash []byte) (models.Visitor, error)
 	EndSession(ctx context.Context, hash []byte, ip string) error
+	KeyManagers(ctx context.Context, accountID string) ([]string, error)
 }
 
 // sessions ties browsers to rows: the cookie holds a random id, encrypted and signed, and the row is found by its hash.
@@ -121,19 +122,35 @@ func (s *sessions) KnownDevice(c echo.Context, email string) (userID string) {
 	return userID
 }
 
-// identify finds out who is signed in, if anybody is.
-func (s *server) identify(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		v, err := s.sessions.visitor(c)
-		switch {
-		case err == nil:
-			handlers.SetVisitor(c, v)
-			setWho(c, v.UserID)
-		case !errors.Is(err, models.ErrNotFound):
-			return err
+// Presented reports whether the browser sent a session cookie, whatever became
+// of the session.
+func (s *sessions) Presented(c echo.Context) bool {
+	return len(c.Request().CookiesNamed(s.prefix+sessionCookie)) > 0
+}
+
+// identify finds out who is signed in, if anybody is. A form that anybody may
+// send does not need to know, and has its own words for an outage.
+func (s *server) identify(a access) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			v, err := s.sessions.visitor(c)
+			switch {
+			case err == nil:
+				handlers.SetVisitor(c, v)
+				setWho(c, v.UserID)
+			case !errors.Is(err, models.ErrNotFound) && (a != public || c.Request().Method != http.MethodPost):
+				return err
+			}
+			return next(c)
 		}
-		return next(c)
 	}
+}
+
+// recognize finds out who is signed in where no route did, so that an address
+// without a page looks like that of a missing key.
+func (s *server) recognize(c echo.Context) {
+	found := func(echo.Context) error { return nil }
+	_ = bound(requestTimeout)(s.identify(public)(found))(c) // else the page is a stranger's
 }
 
 // admit lets in whom the route is for and sends others to sign in, from where they come back.
@@ -148,7 +165,8 @@ func (s *server) admit(a access) echo.MiddlewareFunc {
 				return c.Redirect(http.StatusSeeOther, "/login?next="+url.QueryEscape(returnTo(c)))
 			}
 			if !a.allows(v.Role) {
-				return &models.Error{Code: models.CodeForbidden, Message: "Your role in this account, " + string(v.Role) + ", does not allow this. An owner or admin can."}
+				managers, _ := s.Store.KeyManagers(c.Request().Context(), v.AccountID) // else the page names nobody
+				return handlers.NotAllowed(c, v, managers)
 			}
 			return next(c)
 		}
