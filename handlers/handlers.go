@@ -21,12 +21,18 @@ import (
 
 // Sessions signs people in and out on the browser of a request.
 type Sessions interface {
-	// Start signs the user in under a new session id.
-	Start(c echo.Context, userID, email string) error
+	// Start signs the user in under a new session id. The error is
+	// models.ErrNotFound if the user is disabled or no longer has the password
+	// hash of u.
+	Start(c echo.Context, u models.User) error
 	// End signs out whoever is signed in.
 	End(c echo.Context) error
-	// KnownDevice reports whether the user has signed in with this browser before.
-	KnownDevice(c echo.Context, userID string) bool
+	// KnownDevice returns the id of the user with this e-mail address if they
+	// were the last to sign in with this browser, else "". It asks no database.
+	KnownDevice(c echo.Context, email string) (userID string)
+	// Presented reports whether the browser sent a session cookie, whatever
+	// became of the session.
+	Presented(c echo.Context) bool
 }
 
 // Config is what the pages need. All fields but Now are required.
@@ -61,7 +67,7 @@ type Revoker interface {
 // Pages holds the handlers.
 type Pages struct {
 	Config
-	logins  *loginGuard
+	logins  *gate
 	creates *window
 }
 
@@ -70,7 +76,7 @@ func New(cfg Config) *Pages {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Pages{Config: cfg, logins: newLoginGuard(cfg.Now), creates: newWindow(keysPerMinute, time.Minute, cfg.Now)}
+	return &Pages{Config: cfg, logins: newGate(cfg.Now), creates: newWindow(keysPerMinute, time.Minute, cfg.Now)}
 }
 
 const visitorKey = "visitor"
@@ -147,6 +153,18 @@ type Failure struct {
 
 func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
+
+// NotAllowed is the error of a page that the role of the visitor v does not
+// include. Its page says to ask the managers, e-mail addresses of people who
+// manage the account's keys, or just anybody who does when there are none.
+func NotAllowed(c echo.Context, v models.Visitor, managers []string) error {
+	page := views.NotAllowedPage{Page: Page(c, "Ask an owner or admin"), Role: string(v.Role), Managers: managers}
+	f := &Failure{Err: &models.Error{Code: models.CodeForbidden, Message: page.Sentence()}, Page: views.NotAllowed(page)}
+	if FromHTMX(c) {
+		f.Page = views.ErrorFragment(page.Sentence())
+	}
+	return f
+}
 
 // formErrors collects errors by field for a form that is shown again. It returns nil for none, and the first error that
 // is not about the form.

@@ -61,146 +61,168 @@ func TestWindowInAnyMinute(t *testing.T) {
 	}
 }
 
+// The window forgets who took nothing for two spans, without a look at all.
 func TestWindowForgets(t *testing.T) {
 	clock := newHandClock()
 	w := newWindow(3, time.Minute, clock.now)
-	for i := range maxBuckets {
+	for i := range 1000 {
 		w.take(fmt.Sprint(i))
 	}
-	clock.advance(2 * time.Minute)
+	clock.advance(59 * time.Second)
+	for range 3 {
+		w.take("late")
+	}
+	clock.advance(30 * time.Second)
+	if ok, _ := w.take("late"); ok {
+		t.Error("forgot somebody within the span")
+	}
+	clock.advance(time.Minute)
 	w.take("new")
-	if len(w.taken) != 1 {
-		t.Errorf("%d are kept", len(w.taken))
+	if len(w.recent)+len(w.older) > 2 {
+		t.Errorf("%d are kept", len(w.recent)+len(w.older))
 	}
 }
 
 func TestLimiter(t *testing.T) {
 	clock := newHandClock()
-	l := newLimiter(0.5, 2, clock.now)
-	if !l.full("a") {
+	l := newLimiter(2*time.Second, 2, clock.now)
+	a, b := l.full.find("a"), l.full.find("b")
+	if !l.isFull(a) {
 		t.Error("not full at first")
 	}
 	for range 2 {
-		if ok, _ := l.take("a"); !ok {
+		if _, ok := l.take(a); !ok {
 			t.Error("refused too early")
 		}
 	}
-	if ok, wait := l.take("a"); ok || wait != 2*time.Second {
+	if wait, ok := l.take(a); ok || wait != 2*time.Second {
 		t.Errorf("%v, wait %v", ok, wait)
 	}
-	if ok, _ := l.take("b"); !ok {
+	if _, ok := l.take(b); !ok {
 		t.Error("another key is refused")
 	}
 	clock.advance(2 * time.Second)
-	if ok, _ := l.take("a"); !ok {
+	if _, ok := l.take(a); !ok {
 		t.Error("refused after the wait")
 	}
-	if l.full("a") {
+	if l.isFull(a) {
 		t.Error("full after use")
 	}
 	clock.advance(4 * time.Second)
-	if !l.full("a") {
+	if !l.isFull(a) {
 		t.Error("not full again")
 	}
-	l.take("a")
-	l.forgive("a")
-	if !l.full("a") {
-		t.Error("not full when forgiven")
+	l.take(a)
+	l.giveBack(a)
+	if !l.isFull(a) {
+		t.Error("not full with what was given back")
+	}
+	l.take(a)
+	l.take(a)
+	l.fill(a)
+	if !l.isFull(a) {
+		t.Error("not full when filled")
 	}
 }
 
-// The memory stays bounded, and who is limited stays so as long as there are others to forget.
-func TestLimiterIsBounded(t *testing.T) {
-	clock := newHandClock()
-	l := newLimiter(1, 1, clock.now)
-	for i := range maxBuckets {
-		l.take(fmt.Sprint(i))
+// A sketch forgets nobody, and few keys share every cell with others.
+func TestSketch(t *testing.T) {
+	s := newSketch()
+	const keys = 2400
+	for i := range keys {
+		s.raise(s.find(fmt.Sprint("busy", i)), int64(i+1))
 	}
-	clock.advance(time.Second) // all are full again
-	l.take("limited")
-	if ok, _ := l.take("limited"); ok || len(l.buckets) != 1 {
-		t.Errorf("%v, %d buckets", ok, len(l.buckets))
+	for i := range keys {
+		if got := s.get(s.find(fmt.Sprint("busy", i))); got < int64(i+1) {
+			t.Fatalf("key %d has %d", i, got)
+		}
 	}
-	for i := range maxBuckets + 10 {
-		l.take(fmt.Sprint("in use", i))
+	shared := 0
+	for i := range 20_000 {
+		if s.get(s.find(fmt.Sprint("new", i))) > 0 {
+			shared++
+		}
 	}
-	if len(l.buckets) > maxBuckets {
-		t.Errorf("%d buckets", len(l.buckets))
+	if shared > 100 { // 7 are expected
+		t.Errorf("%d of 20,000 new keys read as busy", shared)
+	}
+	at := s.find("busy1000")
+	if s.lower(at, 5); s.get(at) > 5 {
+		t.Errorf("lowered to %d", s.get(at))
 	}
 }
 
 func TestLoginGuard(t *testing.T) {
 	count := func(g *loginGuard, n int, a func(i int) attempt) (let int) {
 		for i := range n {
-			if ok, _ := g.take(a(i)); ok {
+			if _, _, ok := g.take(a(i)); ok {
 				let++
-				g.failed(a(i))
 			}
 		}
 		return let
 	}
-	ip := func(i int) string { return fmt.Sprintf("2001:db8::%x", i) }
+	one := func(int) attempt { return newAttempt("a", "192.0.2.1", "") }
+	ip := func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i) }
 	t.Run("one address, one person", func(t *testing.T) {
-		g := newLoginGuard(newHandClock().now)
-		if n := count(g, 1000, func(int) attempt { return attempt{email: "a", ip: "1"} }); n != 10 {
+		if n := count(newLoginGuard(newHandClock().now), 1000, one); n != 10 {
 			t.Errorf("%d let through", n)
 		}
 	})
 	t.Run("one address, many people", func(t *testing.T) {
 		g := newLoginGuard(newHandClock().now)
-		if n := count(g, 1000, func(i int) attempt { return attempt{email: fmt.Sprint(i), ip: "1"} }); n != 60 {
+		if n := count(g, 1000, func(i int) attempt { return newAttempt(fmt.Sprint(i), "192.0.2.1", "") }); n != 60 {
 			t.Errorf("%d let through", n)
 		}
 	})
 	t.Run("one address, many people who are right", func(t *testing.T) {
 		g := newLoginGuard(newHandClock().now)
 		for i := range 1000 {
-			a := attempt{email: fmt.Sprint(i), ip: "1", userID: fmt.Sprint(i)}
-			if ok, _ := g.take(a); !ok {
+			c, _, ok := g.take(newAttempt(fmt.Sprint(i), "192.0.2.1", ""))
+			if !ok {
 				t.Fatalf("person %d is locked out", i)
 			}
-			g.succeeded(a)
+			g.succeeded(c)
+		}
+	})
+	t.Run("an address without tries reaches nobody's limit", func(t *testing.T) {
+		g := newLoginGuard(newHandClock().now)
+		count(g, 60, func(i int) attempt { return newAttempt(fmt.Sprint(i), "192.0.2.1", "") })
+		count(g, 1000, func(int) attempt { return newAttempt("owner", "192.0.2.1", "") })
+		if !g.email.isFull(g.email.full.find("owner")) {
+			t.Error("the owner has fewer tries")
 		}
 	})
 	t.Run("many addresses, one person", func(t *testing.T) {
 		g := newLoginGuard(newHandClock().now)
-		if n := count(g, 1000, func(i int) attempt { return attempt{email: "a", ip: ip(i % 100)} }); n > 30+100 {
+		if n := count(g, 1000, func(i int) attempt { return newAttempt("a", ip(i%100), "") }); n > 30+100 {
 			t.Errorf("%d let through", n)
 		}
-		if ok, _ := g.take(attempt{email: "a", ip: "fresh"}); !ok {
+		if _, _, ok := g.take(newAttempt("a", "203.0.113.1", "")); !ok {
 			t.Error("the person is locked out at a new address")
 		}
 	})
 	t.Run("a browser that is known", func(t *testing.T) {
 		g := newLoginGuard(newHandClock().now)
-		count(g, 1000, func(i int) attempt { return attempt{email: "a", ip: ip(i % 100), userID: "u"} })
-		known := attempt{email: "a", ip: ip(0), userID: "u", knownDevice: true}
-		if n := count(g, 1000, func(int) attempt { return known }); n != 10 {
+		count(g, 1000, func(i int) attempt { return newAttempt("a", ip(i%100), "") })
+		known := newAttempt("a", ip(0), "u")
+		if n := count(g, 9, func(int) attempt { return known }); n != 9 {
 			t.Errorf("%d let through", n)
 		}
-		g.succeeded(known)
-		if ok, _ := g.take(known); !ok {
+		c, _, ok := g.take(known)
+		if !ok {
+			t.Fatal("refused too early")
+		}
+		if g.succeeded(c); count(g, 1000, func(int) attempt { return known }) != 10 {
 			t.Error("not forgiven after a success")
 		}
 	})
 	t.Run("with time", func(t *testing.T) {
 		clock := newHandClock()
 		g := newLoginGuard(clock.now)
-		count(g, 1000, func(int) attempt { return attempt{email: "a", ip: "1"} })
+		count(g, 1000, one)
 		clock.advance(time.Hour)
-		if n := count(g, 1000, func(int) attempt { return attempt{email: "a", ip: "1"} }); n != 10 {
+		if n := count(g, 1000, one); n != 10 {
 			t.Errorf("%d let through an hour later", n)
 		}
 	})
-}
-
-func TestNetwork(t *testing.T) {
-	for ip, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "::ffff:192.0.2.1", "2001:db8::1": "2001:db8::/64", "2001:db8::ffff:1": "2001:db8::/64",
-		"2001:db8:0:1::1": "2001:db8:0:1::/64", "fe80::1%eth0": "fe80::/64", "": "", "x": "x",
-	} {
-		if got := network(ip); got != want {
-			t.Errorf("network(%q) = %q, want %q", ip, got, want)
-		}
-	}
 }

@@ -19,7 +19,7 @@ import (
 
 type peopleStore interface {
 	UserByEmail(ctx context.Context, email string) (models.User, error)
-	RecordEvent(ctx context.Context, by models.Actor, action models.Action) error
+	RecordRefusedSignIn(ctx context.Context, by models.Actor) error
 	CheckSetupToken(ctx context.Context, hash []byte) error
 	CreateFirstOwner(ctx context.Context, tokenHash []byte, u models.NewUser, ip string) (models.Visitor, error)
 }
@@ -30,48 +30,41 @@ func (p *Pages) LoginForm(c echo.Context) error {
 		return seeOther(c, listURL)
 	}
 	next := LocalPath(c.QueryParam("next"))
-	return renderPage(c, http.StatusOK, views.Login(views.LoginPage{Page: Page(c, "Sign in"), Next: next, Lost: next != ""}))
+	page := views.LoginPage{Page: Page(c, "Sign in"), Next: next, Lost: p.Sessions.Presented(c)}
+	return renderPage(c, http.StatusOK, views.Login(page))
 }
 
-// Login signs in. Unknown address, wrong password and disabled user answer alike and take as long.
+// Login signs in. Unknown address, wrong password and disabled user answer
+// alike and take as long.
 func (p *Pages) Login(c echo.Context) error {
 	// No address has a character that databases do not take, so what stands in for one finds nobody.
 	email := strings.ToValidUTF8(strings.ReplaceAll(c.FormValue("email"), "\x00", "\ufffd"), "\ufffd")
-	pass, next := c.FormValue("password"), LocalPath(c.FormValue("next"))
+	next := LocalPath(c.FormValue("next"))
 	page := views.LoginPage{Page: Page(c, "Sign in"), Email: email, Next: next}
+	pass := c.FormValue("password")
 	if page.Errors = emptyFields(email, pass); page.Errors != nil {
 		return Render(c, http.StatusUnprocessableEntity, views.Login(page))
 	}
-	ctx := c.Request().Context()
-
-	user, err := p.Store.UserByEmail(ctx, email)
-	if err != nil && !errors.Is(err, models.ErrNotFound) {
-		return err
+	try := newAttempt(models.Fold(clip(email, longestEmail)), c.RealIP(), p.Sessions.KnownDevice(c, email))
+	right, err := p.logins.try(c.Request().Context(), try, func(ctx context.Context) (bool, error) {
+		return p.signIn(ctx, c, email, pass)
+	})
+	if over, ok := errors.AsType[tooMany](err); ok {
+		return loginRefused(c, page, over.wait, fmt.Sprintf("Too many attempts. Try again in %s.", roughly(over.wait)))
 	}
-	try := attempt{email: models.Fold(clip(email, longestEmail)), ip: network(c.RealIP()), userID: user.ID}
-	try.knownDevice = user.ID != "" && p.Sessions.KnownDevice(c, user.ID)
-	if ok, wait := p.logins.take(try); !ok {
-		page.Errors = views.Errors{"": fmt.Sprintf("Too many attempts. Try again in %s.", roughly(wait))}
-		tellRetryAfter(c, wait)
-		return Render(c, http.StatusTooManyRequests, views.Login(page))
+	if errors.Is(err, errBusy) {
+		return loginRefused(c, page, busyWait, "Too many people are signing in just now. Wait a few seconds, then sign in again.")
 	}
-	right, err := password.Check(ctx, pass, user.PasswordHash)
+	if models.CodeOf(err) == models.CodeUnavailable {
+		page.Errors = views.Errors{"": "You cannot sign in just now, because the database does not answer. Wait a moment, then enter your password again."}
+		return &Failure{Err: err, Page: views.Login(page)}
+	}
 	if err != nil {
 		return err
 	}
-	if !right || !user.DisabledAt.IsZero() {
-		p.logins.failed(try)
-		address, _ := models.CleanEmail(email) // else "": people type passwords and keys there too
-		by := models.Actor{Type: models.ActorUser, ID: user.ID, Label: clip(address, models.MaxName), IP: c.RealIP()}
-		if err := p.Store.RecordEvent(ctx, by, models.ActionSignInFailed); err != nil {
-			return err
-		}
+	if !right {
 		page.Errors = views.Errors{"": "E-mail address or password is wrong."}
 		return Render(c, http.StatusUnprocessableEntity, views.Login(page))
-	}
-	p.logins.succeeded(try)
-	if err := p.Sessions.Start(c, user.ID, user.Email); err != nil {
-		return err
 	}
 	if next == "" {
 		next = listURL
@@ -95,6 +88,40 @@ func emptyFields(email, pass string) views.Errors {
 	return errs
 }
 
+// signIn checks a password, and starts a session or records the refusal. All of
+// it happens in the attempt's turn, so that attempts hold few connections to the
+// database at once.
+func (p *Pages) signIn(ctx context.Context, c echo.Context, email, pass string) (right bool, err error) {
+	user, err := p.Store.UserByEmail(ctx, email)
+	if err != nil && !errors.Is(err, models.ErrNotFound) {
+		return false, err
+	}
+	right, err = password.Check(ctx, pass, user.PasswordHash)
+	if err != nil {
+		return false, err
+	}
+	if right && user.DisabledAt.IsZero() {
+		// The password may have been changed since it was read.
+		if err := p.Sessions.Start(c, user); !errors.Is(err, models.ErrNotFound) {
+			return err == nil, err
+		}
+	}
+	address, _ := models.CleanEmail(email) // else "": people type passwords and keys there too
+	by := models.Actor{Type: models.ActorUser, ID: user.ID, Label: clip(address, models.MaxName), IP: c.RealIP()}
+	return false, p.Store.RecordRefusedSignIn(ctx, by)
+}
+
+// busyWait is when an attempt that found no place may come again.
+const busyWait = 3 * time.Second
+
+// loginRefused shows the form again to somebody whose password was not looked
+// at.
+func loginRefused(c echo.Context, page views.LoginPage, wait time.Duration, why string) error {
+	page.Errors = views.Errors{"": why}
+	tellRetryAfter(c, wait)
+	return Render(c, http.StatusTooManyRequests, views.Login(page))
+}
+
 // Logout signs out and has the browser drop what it stored.
 func (p *Pages) Logout(c echo.Context) error {
 	if err := p.Sessions.End(c); err != nil {
@@ -108,7 +135,7 @@ func (p *Pages) Logout(c echo.Context) error {
 func (p *Pages) SetupForm(c echo.Context) error {
 	token := c.QueryParam("token")
 	if err := p.Store.CheckSetupToken(c.Request().Context(), models.HashToken(token)); err != nil {
-		return err
+		return noSetup(c, err)
 	}
 	return renderPage(c, http.StatusOK, views.Setup(views.SetupPage{Page: Page(c, "Set up"), Token: token}))
 }
@@ -121,7 +148,7 @@ func (p *Pages) Setup(c echo.Context) error {
 	ctx := c.Request().Context()
 	tokenHash := models.HashToken(page.Token)
 	if err := p.Store.CheckSetupToken(ctx, tokenHash); err != nil {
-		return err
+		return noSetup(c, err)
 	}
 	pass := c.FormValue("password")
 	account, accountErr := models.CleanName("account", page.Account)
@@ -138,17 +165,30 @@ func (p *Pages) Setup(c echo.Context) error {
 		u := models.NewUser{Email: email, Account: account, PasswordHash: hash}
 		v, err := p.Store.CreateFirstOwner(ctx, tokenHash, u, c.RealIP())
 		if err == nil {
-			if err := p.Sessions.Start(c, v.UserID, v.Email); err != nil {
+			err = p.Sessions.Start(c, models.User{ID: v.UserID, Email: v.Email, PasswordHash: hash})
+			if errors.Is(err, models.ErrNotFound) { // the password is another already
+				return seeOther(c, "/login")
+			}
+			if err != nil {
 				return err
 			}
 			return seeOther(c, listURL)
 		}
 		if errs, err = formErrors(err); err != nil {
-			return err
+			return noSetup(c, err)
 		}
 	}
 	page.Errors = errs
 	return Render(c, http.StatusUnprocessableEntity, views.Setup(page))
+}
+
+// noSetup gives the errors of a setup link a page that says where to go on.
+func noSetup(c echo.Context, err error) error {
+	done := errors.Is(err, models.ErrSetupDone)
+	if !done && !errors.Is(err, models.ErrSetupLink) {
+		return err
+	}
+	return &Failure{Err: err, Page: views.NoSetup(views.NoSetupPage{Page: Page(c, "Set up"), OwnerExists: done})}
 }
 
 // tellRetryAfter says in whole seconds when to try again.

@@ -83,6 +83,15 @@ type Session struct {
 	UserAgent  string
 }
 
+// SignIn is a session to be started.
+type SignIn struct {
+	User      User   // as it was when the password was checked
+	Hash      []byte // of the session's id
+	Before    []byte // the hash of the browser's session before, which ends
+	IP        string
+	UserAgent string
+}
+
 // Visitor is the person behind a session, with the account worked on and the role in it.
 type Visitor struct {
 	UserID      string

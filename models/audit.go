@@ -12,6 +12,7 @@ type AuditEvent struct {
 	Action     Action
 	TargetID   string
 	Detail     string // more, in words; never a secret
+	Times      int64  // how often it happened: 1, or more for a line that sums up
 }
 
 // ActorType says what kind of actor did something.

@@ -36,9 +36,15 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Failures of one kind. Callers test for the first two with errors.Is, and for the third, which wraps a cause, with CodeOf.
 var (
-	ErrNotFound    = &Error{Code: CodeNotFound, Message: "There is no such thing here."}
+	ErrNotFound    = &Error{Code: CodeNotFound, Message: "There is nothing at this address."}
 	ErrConflict    = &Error{Code: CodeConflict, Message: "This exists already."}
 	ErrUnavailable = &Error{Code: CodeUnavailable, Message: "The service cannot answer just now. Try again in a moment."}
+)
+
+// Why a setup link makes no owner.
+var (
+	ErrSetupDone = &Error{Code: CodeForbidden, Message: "An owner exists already."}
+	ErrSetupLink = &Error{Code: CodeForbidden, Message: "This setup link is not valid."}
 )
 
 // Unavailable wraps a cause that is the database's or the network's, not the caller's.

@@ -3,6 +3,7 @@
 package views
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -97,7 +98,7 @@ type LoginPage struct {
 	Page
 	Email  string
 	Next   string // where to go then: a local path, or ""
-	Lost   bool   // a session has ended
+	Lost   bool   // the browser's session has ended
 	Errors Errors
 }
 
@@ -106,6 +107,35 @@ type SetupPage struct {
 	Page
 	Token, Account, Email string
 	Errors                Errors
+}
+
+// NoSetupPage stands behind a setup link that makes no owner.
+type NoSetupPage struct {
+	Page
+	OwnerExists bool // else the link is unknown
+}
+
+// NotAllowedPage stands where a page is that the visitor's role does not
+// include.
+type NotAllowedPage struct {
+	Page
+	Role     string
+	Managers []string // e-mail addresses of whom to ask; none: not known
+}
+
+// Sentence says why, and whom to ask.
+func (p NotAllowedPage) Sentence() string {
+	why := "which can see API keys but not change them"
+	if !p.Visitor.SeesKeys {
+		why = "which does not include API keys"
+	}
+	ask := "an owner or admin of " + p.Visitor.Account
+	if n := len(p.Managers); n == 1 {
+		ask = p.Managers[0] + ", who manages them"
+	} else if n > 1 {
+		ask = strings.Join(p.Managers[:n-1], ", ") + " or " + p.Managers[n-1] + ", who manage them"
+	}
+	return fmt.Sprintf("Your role in %s is %s, %s. Ask %s.", p.Visitor.Account, p.Role, why, ask)
 }
 
 // ErrorPage says that something went wrong.

@@ -113,7 +113,7 @@ func signedInCookie(b *testing.B, st *store.Store, v models.Visitor) *http.Cooki
 	sessions := newSessions(st, [][]byte{make([]byte, 32), make([]byte, 32)}, false)
 	rec := httptest.NewRecorder()
 	c := echo.New().NewContext(httptest.NewRequest(http.MethodPost, "/login", nil), rec)
-	if err := sessions.Start(c, v.UserID, v.Email); err != nil {
+	if err := sessions.Start(c, storetest.SignIn(v, "").User); err != nil {
 		b.Fatal(err)
 	}
 	for _, cookie := range rec.Result().Cookies() {

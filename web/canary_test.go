@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"cicosts/models"
 	"cicosts/models/keytext"
@@ -21,9 +22,7 @@ func (panicky) CreateKey(context.Context, models.Actor, models.APIKey, models.Ex
 
 func (panicky) AccountByID(context.Context, string) (models.Account, error) { panic("a defect") }
 
-func (panicky) StartSession(context.Context, string, []byte, []byte, models.Actor, string) error {
-	panic("a defect")
-}
+func (panicky) StartSession(context.Context, models.SignIn) error { panic("a defect") }
 
 // TestSecretsStayOut sends every kind of secret along every path, good, bad, broken and panicking, and then looks for them
 // in all that was logged and stored.
@@ -53,6 +52,7 @@ func TestSecretsStayOut(t *testing.T) {
 		form := newKeyForm(b, "Never made")
 		b.on(broken).createKey(form).want(http.StatusInternalServerError)
 		broken.authorize("GET", "/v1/key", "Bearer "+secrets["key"]).want(http.StatusInternalServerError)
+		s.clock.advance(time.Hour) // all the tries above are limited
 		broken.browser().post("/login", loginForm("ada@example.com", goodPassword)).want(http.StatusInternalServerError)
 		mustBeNil(t, s.uses.Close(t.Context()))
 		mustBeNil(t, broken.uses.Close(t.Context()))

@@ -85,7 +85,7 @@ func asFailure(err error) *models.Error {
 	if e, ok := errors.AsType[*echo.HTTPError](err); ok {
 		switch e.Code {
 		case http.StatusNotFound:
-			return &models.Error{Code: models.CodeNotFound, Message: "There is nothing at this address."}
+			return models.ErrNotFound
 		case http.StatusMethodNotAllowed:
 			return &models.Error{Code: codeMethodNotAllowed, Message: "This address does not answer this method."}
 		case http.StatusRequestEntityTooLarge:
@@ -142,6 +142,9 @@ func (s *server) pageError(c echo.Context, status int, failure *models.Error, ca
 	}
 	if handlers.FromHTMX(c) {
 		return handlers.Render(c, status, views.ErrorFragment(failure.Message))
+	}
+	if _, known := handlers.VisitorOf(c); !known && failure.Code == models.CodeNotFound {
+		s.recognize(c)
 	}
 	page := views.ErrorPage{
 		Page: handlers.Page(c, headings[failure.Code]), Heading: headings[failure.Code], Message: failure.Message,

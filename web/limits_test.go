@@ -1,9 +1,13 @@
 package web
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -107,4 +111,56 @@ func TestLoginLimitOfAKnownBrowser(t *testing.T) {
 	if let[v.Email] > 11 || let[other.Email] > 11 {
 		t.Errorf("let through: %v", let)
 	}
+}
+
+// asked counts the questions that signing in asks the database.
+type asked struct {
+	Store
+	n atomic.Int64
+}
+
+func (a *asked) UserByEmail(ctx context.Context, email string) (models.User, error) {
+	a.n.Add(1)
+	return a.Store.UserByEmail(ctx, email)
+}
+
+// Attempts over the limit cost no statement, even when they come all at once
+// and their clients hang up.
+func TestRefusedAttemptsAskNothing(t *testing.T) {
+	questions := &asked{}
+	s := sqliteSite(t, func(c *Config) {
+		questions.Store = c.Store
+		c.Store = questions
+		now := time.Now()
+		c.Now = func() time.Time { return now } // no try comes back
+	})
+	for round := range 25 {
+		var all sync.WaitGroup
+		for i := range 20 {
+			all.Go(func() {
+				ctx, hangUp := context.WithCancel(t.Context())
+				form := loginForm(fmt.Sprintf("person%d-%d@example.org", round, i), "wrong horse battery staple")
+				req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.address+"/login", strings.NewReader(form.Encode()))
+				if err != nil {
+					t.Error(err)
+				}
+				req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				if i%2 == 0 {
+					go hangUp()
+				}
+				if res, err := http.DefaultClient.Do(req); err == nil {
+					res.Body.Close()
+				}
+				hangUp()
+			})
+		}
+		all.Wait()
+	}
+	for i := range 60 { // what is left, if any
+		s.browser().post("/login", loginForm(fmt.Sprint(i, "@example.org"), goodPassword))
+	}
+	if n := questions.n.Load(); n != 60 {
+		t.Errorf("%d questions, want 60", n)
+	}
+	s.browser().post("/login", loginForm("else@example.org", goodPassword)).want(http.StatusTooManyRequests)
 }

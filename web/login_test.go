@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -55,8 +56,8 @@ func TestLoginRefusalsAreAlike(t *testing.T) {
 				t.Errorf("%s takes %v, a wrong password %v", name, took, shortest["wrong"])
 			}
 		}
-		if got := s.query("SELECT action, actor_id FROM audit_events WHERE action = 'session.refused' AND actor_id <> ''"); len(got) != 13 {
-			t.Errorf("%d lines of refusals of known people", len(got))
+		if got := s.query("SELECT sum(times) FROM audit_events WHERE action = 'session.refused' AND account_id <> ''"); !cmp.Equal(got, []string{"13"}) {
+			t.Errorf("%v refusals of known people are counted", got)
 		}
 	})
 }
@@ -110,6 +111,106 @@ func TestLoginChangesTheSession(t *testing.T) {
 		want := []string{"session.started|user|" + v.UserID, "session.started|user|" + v.UserID, "user.added|operator|"}
 		if diff := cmp.Diff(want, s.actions(v.UserID)); diff != "" {
 			t.Errorf("history (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Only somebody who was signed in reads that a session has ended.
+func TestSessionHasEnded(t *testing.T) {
+	s := sqliteSite(t)
+	v := s.addUser("Acme", models.RoleOwner)
+	const ended, undone = "Your session has ended.", "that was not carried out"
+	says := func(a *answer, wantEnded, wantUndone bool) {
+		t.Helper()
+		text := a.want(http.StatusOK).text()
+		if strings.Contains(text, ended) != wantEnded || strings.Contains(text, undone) != wantUndone {
+			t.Errorf("it says %q", text)
+		}
+	}
+	b := s.browser()
+	says(b.get("/login"), false, false)
+	says(b.get("/login?next=%2Fsettings%2Fapi"), false, false)
+	b.signIn(v.Email)
+	s.exec("DELETE FROM sessions")
+	says(b.get("/login?next=%2Fsettings%2Fapi"), true, true)
+	says(b.get("/login"), true, false)
+	b.signIn(v.Email)
+	b.post("/logout", nil)
+	says(b.get("/login?next=%2Fsettings%2Fapi"), false, false)
+}
+
+// held holds a sign-in between the check of its password and its session.
+type held struct {
+	Store
+	checked, goOn chan struct{}
+}
+
+func (h *held) StartSession(ctx context.Context, in models.SignIn) error {
+	close(h.checked)
+	<-h.goOn
+	return h.Store.StartSession(context.WithoutCancel(ctx), in) // however long it was held
+}
+
+func (h *held) RecordRefusedSignIn(ctx context.Context, by models.Actor) error {
+	return h.Store.RecordRefusedSignIn(context.WithoutCancel(ctx), by)
+}
+
+// A password that is changed while somebody signs in with it is a wrong one.
+func TestPasswordChangesDuringSignIn(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *site) {
+		v := s.addUser("Acme", models.RoleOwner)
+		wrong := s.browser().post("/login", loginForm(v.Email, "wrong horse battery staple")).want(http.StatusUnprocessableEntity)
+		h := &held{checked: make(chan struct{}), goOn: make(chan struct{})}
+		slow := s.replica(func(c *Config) {
+			h.Store = c.Store
+			c.Store = h
+		})
+		b, answered := slow.browser(), make(chan *answer)
+		go func() {
+			a, err := b.trySend("POST", "/login", loginForm(v.Email, goodPassword).Encode(), "Content-Type", "application/x-www-form-urlencoded")
+			if err != nil {
+				t.Error(err)
+			}
+			answered <- a
+		}()
+		<-h.checked
+		s.must(s.st.SetPassword(t.Context(), models.Operator, v.Email, "another hash"))
+		close(h.goOn)
+		a := (<-answered).want(http.StatusUnprocessableEntity)
+		if diff := cmp.Diff(wrong.anonymous(), a.anonymous()); diff != "" {
+			t.Errorf("(-wrong password +changed password):\n%s", diff)
+		}
+		if len(a.cookies) != 0 || len(s.query("SELECT user_id FROM sessions")) != 0 {
+			t.Errorf("cookies %v, sessions %v", a.cookies, s.query("SELECT user_id FROM sessions"))
+		}
+		if n := len(s.query("SELECT id FROM audit_events WHERE action = 'session.refused' AND actor_id = '%s'", v.UserID)); n != 2 {
+			t.Errorf("%d refusals in the history, want 2", n)
+		}
+	})
+}
+
+// The first owner's password may be changed before they are signed in.
+func TestPasswordChangesDuringSetup(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *site) {
+		h := &held{checked: make(chan struct{}), goOn: make(chan struct{})}
+		slow := s.replica(func(c *Config) {
+			h.Store = c.Store
+			c.Store = h
+		})
+		s.mintToken(setupToken)
+		b, answered := slow.browser(), make(chan *answer)
+		go func() {
+			a, err := b.trySend("POST", "/setup", setupForm(setupToken).Encode(), "Content-Type", "application/x-www-form-urlencoded")
+			if err != nil {
+				t.Error(err)
+			}
+			answered <- a
+		}()
+		<-h.checked
+		s.must(s.st.SetPassword(t.Context(), models.Operator, "ada@example.com", "another hash"))
+		close(h.goOn)
+		if a := (<-answered).wantRedirect("/login"); len(a.cookies) != 0 {
+			t.Errorf("cookies %v", a.cookies)
 		}
 	})
 }

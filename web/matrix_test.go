@@ -213,6 +213,52 @@ func TestForeignIDIsAMissingOne(t *testing.T) {
 	})
 }
 
+// An address without a page looks like that of a missing key, to whoever may see
+// keys.
+func TestNothingHasOneFace(t *testing.T) {
+	s := sqliteSite(t)
+	owner, v := s.owner()
+	member, _ := s.signedIn(v.AccountName, models.RoleMember)
+	for who, b := range map[string]*browser{"owner": owner, "member": member} {
+		want := b.get("/settings/api/keys/" + models.NewID(models.KeyIDPrefix)).want(http.StatusNotFound)
+		for _, path := range []string{"/nowhere", "/settings/nowhere", "/settings/api/keys/x/y"} {
+			if diff := cmp.Diff(want.anonymous(), b.get(path).want(http.StatusNotFound).anonymous()); diff != "" {
+				t.Errorf("%s: %s (-missing key +nothing):\n%s", who, path, diff)
+			}
+		}
+	}
+	a := s.browser().get("/nowhere").want(http.StatusNotFound)
+	if !strings.Contains(a.text(), "There is nothing at this address.") {
+		t.Errorf("a stranger reads %q", a.text())
+	}
+}
+
+// A page that a role does not include says whom to ask, of the own account.
+func TestNotAllowedSaysWhomToAsk(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *site) {
+		viewer, _ := s.signedIn("Acme", models.RoleViewer)
+		member, _ := s.signedIn("Acme", models.RoleMember)
+		s.owner() // of another account
+		says := func(a *answer, want string) {
+			t.Helper()
+			if text := a.want(http.StatusForbidden).text(); !strings.Contains(text, want) {
+				t.Errorf("%s says %q, want %q", a.asked, text, want)
+			}
+		}
+		const viewers = "Your role in Acme is viewer, which does not include API keys."
+		says(viewer.get("/settings/api"), viewers+" Ask an owner or admin of Acme.")
+		owner := s.addUser("Acme", models.RoleOwner)
+		says(viewer.get("/settings/api"), viewers+" Ask "+owner.Email+", who manages them.")
+		admin := s.addUser("Acme", models.RoleAdmin)
+		both := " Ask " + owner.Email + " or " + admin.Email + ", who manage them."
+		says(viewer.get("/settings/api"), viewers+both)
+		const members = "Your role in Acme is member, which can see API keys but not change them."
+		says(member.get("/settings/api/new"), members+both)
+		says(member.get("/settings/api/new", "HX-Request", "true"), members+both)
+		says(member.post("/settings/api/keys", nil), members+both)
+	})
+}
+
 // statusAndHeaders are an answer's status and headers, without what every answer has anew.
 func statusAndHeaders(a *answer) map[string][]string {
 	h := a.header.Clone()

@@ -141,7 +141,7 @@ func (s *server) sameSite(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		fetchSite, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
 		if fetchSite == "" && origin == "" {
-			if len(r.CookiesNamed(s.sessions.prefix+sessionCookie)) > 0 {
+			if s.sessions.Presented(c) {
 				return errCrossSite
 			}
 			return next(c) // no browser, and nobody signed in whose cookie could be abused

@@ -45,7 +45,7 @@ func TestOutage(t *testing.T) {
 	revoke := "/settings/api/keys/" + key.ID + "/revoke"
 	for _, a := range []*answer{
 		b.get("/settings/api"), b.get("/settings/api/keys/" + key.ID), b.get(revoke), b.get("/settings/api/new"), b.get("/setup?token=x"),
-		b.post("/settings/api/keys", form), b.post(revoke, nil), b.post("/logout", nil), s.browser().post("/login", loginForm(owner.Email, goodPassword)),
+		b.post("/settings/api/keys", form), b.post(revoke, nil), b.post("/logout", nil),
 	} {
 		if a.want(http.StatusServiceUnavailable); a.header.Get("Retry-After") == "" {
 			t.Errorf("%s: no Retry-After", a.asked)
@@ -55,6 +55,15 @@ func TestOutage(t *testing.T) {
 		}
 		if !strings.Contains(a.text(), "Not available just now") {
 			t.Errorf("%s says %s", a.asked, a.text())
+		}
+	}
+	for who, b := range map[string]*browser{"a stranger": s.browser(), "with a session": b} {
+		a := b.post("/login", map[string][]string{"email": {owner.Email}, "password": {goodPassword}, "next": {"/settings/api/new"}}).want(http.StatusServiceUnavailable)
+		if a.header.Get("Retry-After") == "" || a.cookie("cicosts_session") != nil {
+			t.Errorf("%s: Retry-After %q, cookies %v", who, a.header.Get("Retry-After"), a.cookies)
+		}
+		if a.value("email") != owner.Email || a.value("next") != "/settings/api/new" || !strings.Contains(a.fieldErrors()[""], "You cannot sign in just now") {
+			t.Errorf("%s: the form has %q and %q and says %q", who, a.value("email"), a.value("next"), a.text())
 		}
 	}
 	b.get("/healthz").want(http.StatusOK)

@@ -106,7 +106,7 @@ func (s *server) addPages(e *echo.Echo) {
 		if r.access == closed {
 			panic(fmt.Sprintf("%s %s says not who may open it", r.method, r.path))
 		}
-		e.Add(r.method, r.path, r.handle, bound(requestTimeout), s.sameSite, parseForm, s.identify, s.admit(r.access))
+		e.Add(r.method, r.path, r.handle, bound(requestTimeout), s.sameSite, parseForm, s.identify(r.access), s.admit(r.access))
 	}
 }
 

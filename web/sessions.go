@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	gorilla "github.com/gorilla/sessions"
@@ -16,13 +17,15 @@ import (
 )
 
 type sessionStore interface {
-	StartSession(ctx context.Context, userID string, hash, before []byte, by models.Actor, userAgent string) error
+	StartSession(ctx context.Context, in models.SignIn) error
 	Visitor(ctx context.Context, hash []byte) (models.Visitor, error)
 	EndSession(ctx context.Context, hash []byte, ip string) error
+	KeyManagers(ctx context.Context, accountID string) ([]string, error)
 }
 
 // sessions ties browsers to rows: the cookie holds a random id, encrypted and signed, and the row is found by its hash.
-// A second cookie remembers for half a year which user has signed in on this browser, for the guard of the login.
+// A second cookie remembers for half a year which user has signed in on this browser, by id and e-mail address, for the
+// guard of the login.
 type sessions struct {
 	store   sessionStore
 	cookies *gorilla.CookieStore
@@ -80,15 +83,19 @@ func (s *sessions) visitor(c echo.Context) (models.Visitor, error) {
 	return s.store.Visitor(c.Request().Context(), models.HashToken(id))
 }
 
-// Start signs the user in under a new id. The session that the browser had before ends.
-func (s *sessions) Start(c echo.Context, userID, email string) error {
+// Start signs the user in under a new id. The session that the browser had
+// before ends. The error is models.ErrNotFound if the user is disabled or no
+// longer has the password hash of u.
+func (s *sessions) Start(c echo.Context, u models.User) error {
 	before := s.read(c, s.cookies, sessionCookie)
 	id := rand.Text() + rand.Text() // 260 bits
-	by := models.Actor{Type: models.ActorUser, ID: userID, Label: email, IP: c.RealIP()}
-	if err := s.store.StartSession(c.Request().Context(), userID, models.HashToken(id), models.HashToken(before), by, userAgent(c.Request())); err != nil {
+	err := s.store.StartSession(c.Request().Context(), models.SignIn{
+		User: u, Hash: models.HashToken(id), Before: models.HashToken(before), IP: c.RealIP(), UserAgent: userAgent(c.Request()),
+	})
+	if err != nil {
 		return err
 	}
-	if err := s.write(c, s.devices, deviceCookie, userID); err != nil {
+	if err := s.write(c, s.devices, deviceCookie, u.ID+" "+models.Fold(u.Email)); err != nil {
 		return err
 	}
 	return s.write(c, s.cookies, sessionCookie, id)
@@ -104,24 +111,46 @@ func (s *sessions) End(c echo.Context) error {
 	return s.write(c, s.cookies, sessionCookie, "")
 }
 
-// KnownDevice reports whether the user has signed in with this browser before.
-func (s *sessions) KnownDevice(c echo.Context, userID string) bool {
-	return s.read(c, s.devices, deviceCookie) == userID
+// KnownDevice returns the id of the user with this e-mail address if they were
+// the last to sign in with this browser, else "". The cookie says so by itself:
+// a flood of attempts would reach the database otherwise.
+func (s *sessions) KnownDevice(c echo.Context, email string) (userID string) {
+	userID, address, _ := strings.Cut(s.read(c, s.devices, deviceCookie), " ")
+	if address == "" || address != models.Fold(email) {
+		return ""
+	}
+	return userID
 }
 
-// identify finds out who is signed in, if anybody is.
-func (s *server) identify(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		v, err := s.sessions.visitor(c)
-		switch {
-		case err == nil:
-			handlers.SetVisitor(c, v)
-			setWho(c, v.UserID)
-		case !errors.Is(err, models.ErrNotFound):
-			return err
+// Presented reports whether the browser sent a session cookie, whatever became
+// of the session.
+func (s *sessions) Presented(c echo.Context) bool {
+	return len(c.Request().CookiesNamed(s.prefix+sessionCookie)) > 0
+}
+
+// identify finds out who is signed in, if anybody is. A form that anybody may
+// send does not need to know, and has its own words for an outage.
+func (s *server) identify(a access) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			v, err := s.sessions.visitor(c)
+			switch {
+			case err == nil:
+				handlers.SetVisitor(c, v)
+				setWho(c, v.UserID)
+			case !errors.Is(err, models.ErrNotFound) && (a != public || c.Request().Method != http.MethodPost):
+				return err
+			}
+			return next(c)
 		}
-		return next(c)
 	}
+}
+
+// recognize finds out who is signed in where no route did, so that an address
+// without a page looks like that of a missing key.
+func (s *server) recognize(c echo.Context) {
+	found := func(echo.Context) error { return nil }
+	_ = bound(requestTimeout)(s.identify(public)(found))(c) // else the page is a stranger's
 }
 
 // admit lets in whom the route is for and sends others to sign in, from where they come back.
@@ -136,7 +165,8 @@ func (s *server) admit(a access) echo.MiddlewareFunc {
 				return c.Redirect(http.StatusSeeOther, "/login?next="+url.QueryEscape(returnTo(c)))
 			}
 			if !a.allows(v.Role) {
-				return &models.Error{Code: models.CodeForbidden, Message: "Your role in this account, " + string(v.Role) + ", does not allow this. An owner or admin can."}
+				managers, _ := s.Store.KeyManagers(c.Request().Context(), v.AccountID) // else the page names nobody
+				return handlers.NotAllowed(c, v, managers)
 			}
 			return next(c)
 		}

@@ -123,6 +123,28 @@ func TestSetupMistakes(t *testing.T) {
 	s.browser().post("/login", url.Values{"email": {"ada@example.com"}, "password": {long[:len(long)-1]}}).want(http.StatusUnprocessableEntity)
 }
 
+// A used link sends to sign in, and accuses nobody.
+func TestUsedSetupLink(t *testing.T) {
+	s := sqliteSite(t)
+	const unknown, done = "This link does not work here", "Setup is done An owner exists, so this link has nothing left to do."
+	says := func(a *answer, want, button string) {
+		t.Helper()
+		if text := a.want(http.StatusForbidden).text(); !strings.Contains(text, want+button) || strings.Contains(text, "not allowed") {
+			t.Errorf("%s says %q", a.asked, text)
+		}
+	}
+	says(s.browser().get("/setup?token=x"), unknown, "")
+	says(s.browser().post("/setup", setupForm("x")), unknown, "")
+	s.mintToken(setupToken)
+	b := s.browser()
+	b.post("/setup", setupForm(setupToken)).wantRedirect("/settings/api")
+	for _, path := range []string{"/setup?token=" + setupToken, "/setup?token=x", "/setup"} {
+		says(b.get(path), done, " Continue")
+		says(s.browser().get(path), done, " Sign in")
+	}
+	says(s.browser().post("/setup", setupForm(setupToken)), done, " Sign in")
+}
+
 // However many people follow the link at once, on whatever replicas, one of them becomes the owner.
 func TestSetupRace(t *testing.T) {
 	storetest.EachURL(t, func(t *testing.T, url string) {

@@ -28,8 +28,11 @@ var params = &argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, 
 // because making one at start would cost 19 MiB.
 const dummy = "$argon2id$v=19$m=19456,t=2,p=1$chSUC4e66HZ+n5MLML5PGA$PbhytPTkf8uS/ykiyUCVYEBJb2euvVf4RZI0yq4Yafc"
 
-// slots caps how many passwords are hashed at once: each costs 19 MiB and a core.
-var slots = make(chan struct{}, 2)
+// AtOnce is how many passwords are hashed at once at most: each costs 19 MiB and
+// a core.
+const AtOnce = 2
+
+var slots = make(chan struct{}, AtOnce)
 
 // common holds the passwords of at least MinLength characters in the list of the npm package
 // @zxcvbn-ts/language-common 4.1.3 (MIT), lower-cased and sorted.

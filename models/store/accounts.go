@@ -14,9 +14,6 @@ import (
 // peopleLock is held while people come to be, so that the first owner is made once, on whatever replica.
 const peopleLock = "people"
 
-// ErrSetupDone says that a setup link is used, of another database, or too late because an owner exists.
-var ErrSetupDone = &models.Error{Code: models.CodeForbidden, Message: "This setup link is no longer valid. Restart the server for a new one, or sign in if an owner exists already."}
-
 // HasUsers reports whether anybody can sign in.
 func (s *Store) HasUsers(ctx context.Context) (bool, error) {
 	var n int64
@@ -31,7 +28,9 @@ func (s *Store) AddSetupToken(ctx context.Context, hash []byte) error {
 	})
 }
 
-// CheckSetupToken returns nil while the token with this hash can make the first owner, else ErrSetupDone.
+// CheckSetupToken returns nil while the token with this hash can make the first
+// owner, models.ErrSetupDone when an owner exists, and models.ErrSetupLink for an
+// unknown token.
 func (s *Store) CheckSetupToken(ctx context.Context, hash []byte) error {
 	return classify("checking a setup token", checkSetupToken(s.read.WithContext(ctx), hash))
 }
@@ -44,14 +43,17 @@ func checkSetupToken(db *gorm.DB, hash []byte) error {
 	if err := db.Model(&models.Membership{}).Where("role = ?", models.RoleOwner).Count(&owners).Error; err != nil {
 		return err
 	}
-	if tokens == 0 || owners > 0 {
-		return ErrSetupDone
+	if owners > 0 {
+		return models.ErrSetupDone
+	}
+	if tokens == 0 {
+		return models.ErrSetupLink
 	}
 	return nil
 }
 
-// CreateFirstOwner makes the account and its owner, once: it returns ErrSetupDone unless the token with this hash is
-// still good, and ends every setup token.
+// CreateFirstOwner makes the account and its owner, once, and ends every setup
+// token. Errors as CheckSetupToken.
 func (s *Store) CreateFirstOwner(ctx context.Context, tokenHash []byte, u models.NewUser, ip string) (models.Visitor, error) {
 	u.Role = models.RoleOwner
 	var v models.Visitor
@@ -147,6 +149,19 @@ func (s *Store) SetPassword(ctx context.Context, by models.Actor, email, passwor
 		}
 		return event(tx, by, models.AuditEvent{AccountID: m.AccountID, At: now, Action: models.ActionPasswordReset, TargetID: u.ID})
 	})
+}
+
+// maxManagers is the most people that KeyManagers names.
+const maxManagers = 3
+
+// KeyManagers returns the e-mail addresses of a few people who manage the
+// account's keys, owners first.
+func (s *Store) KeyManagers(ctx context.Context, accountID string) ([]string, error) {
+	var emails []string
+	err := s.read.WithContext(ctx).Table("memberships AS m").Select("u.email").Joins("JOIN users u ON u.id = m.user_id").
+		Where("m.account_id = ? AND m.role IN (?, ?) AND u.disabled_at = 0", accountID, models.RoleOwner, models.RoleAdmin).
+		Order("m.role DESC, m.created_at, u.id").Limit(maxManagers).Scan(&emails).Error
+	return emails, classify("finding the key managers", err)
 }
 
 // AccountByName finds an account without regard to case or invisible characters.

@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func TestFirstOwnerIsMadeOnce(t *testing.T) {
 		for _, err := range errs {
 			if err == nil {
 				made++
-			} else if !errors.Is(err, store.ErrSetupDone) {
+			} else if !errors.Is(err, models.ErrSetupDone) {
 				t.Error(err)
 			}
 		}
@@ -47,7 +48,7 @@ func TestFirstOwnerIsMadeOnce(t *testing.T) {
 			t.Errorf("%d owners", made)
 		}
 		for i := range replicas {
-			if err := stores[0].CheckSetupToken(t.Context(), models.HashToken(fmt.Sprint("token", i))); !errors.Is(err, store.ErrSetupDone) {
+			if err := stores[0].CheckSetupToken(t.Context(), models.HashToken(fmt.Sprint("token", i))); !errors.Is(err, models.ErrSetupDone) {
 				t.Errorf("token %d afterwards: %v", i, err)
 			}
 		}
@@ -66,7 +67,7 @@ func TestSetupToken(t *testing.T) {
 		if err := st.CheckSetupToken(ctx, models.HashToken("good")); err != nil {
 			t.Error(err)
 		}
-		if err := st.CheckSetupToken(ctx, models.HashToken("bad")); !errors.Is(err, store.ErrSetupDone) {
+		if err := st.CheckSetupToken(ctx, models.HashToken("bad")); !errors.Is(err, models.ErrSetupLink) {
 			t.Errorf("another token: %v", err)
 		}
 		storetest.MustUser(t, st, "Acme", models.RoleViewer)
@@ -74,7 +75,7 @@ func TestSetupToken(t *testing.T) {
 			t.Errorf("with a viewer but no owner: %v", err)
 		}
 		storetest.MustUser(t, st, "Acme", models.RoleOwner)
-		if err := st.CheckSetupToken(ctx, models.HashToken("good")); !errors.Is(err, store.ErrSetupDone) {
+		if err := st.CheckSetupToken(ctx, models.HashToken("good")); !errors.Is(err, models.ErrSetupDone) {
 			t.Errorf("with an owner: %v", err)
 		}
 	})
@@ -128,6 +129,24 @@ func TestAccountNamesThatLookEqual(t *testing.T) {
 	})
 }
 
+func TestKeyManagers(t *testing.T) {
+	storetest.EachURL(t, func(t *testing.T, url string) {
+		st := storetest.Open(t, url)
+		var want []string
+		var account string
+		for _, role := range []models.Role{models.RoleAdmin, models.RoleViewer, models.RoleMember, models.RoleOwner, models.RoleAdmin, models.RoleAdmin, models.RoleAdmin} {
+			v := storetest.MustUser(t, st, "Acme", role)
+			want, account = append(want, v.Email), v.AccountID
+		}
+		storetest.MustOwner(t, st) // of another account
+		storetest.Exec(t, url, "UPDATE users SET disabled_at = 1 WHERE email = '"+want[4]+"'")
+		want = []string{want[3], want[0], want[5]}
+		if got, err := st.KeyManagers(t.Context(), account); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v, %v; want %v", got, err, want)
+		}
+	})
+}
+
 func TestSessions(t *testing.T) {
 	storetest.EachURL(t, func(t *testing.T, url string) {
 		now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -137,9 +156,12 @@ func TestSessions(t *testing.T) {
 		}
 		defer st.Close()
 		user := storetest.MustUser(t, st, "Acme", models.RoleAdmin)
+		hash := storetest.SignIn(user, "").User.PasswordHash
 		start := func(id, before string) {
 			t.Helper()
-			if err := st.StartSession(t.Context(), user.UserID, models.HashToken(id), models.HashToken(before), storetest.Actor(user), "agent"); err != nil {
+			in := storetest.SignIn(user, id)
+			in.Before, in.User.PasswordHash = models.HashToken(before), hash
+			if err := st.StartSession(t.Context(), in); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -200,7 +222,8 @@ func TestSessions(t *testing.T) {
 		if err := st.SetPassword(t.Context(), models.Operator, user.Email, "new hash"); err != nil {
 			t.Fatal(err)
 		}
-		if u, err := st.UserByEmail(t.Context(), user.Email); err != nil || u.PasswordHash != "new hash" {
+		hash = "new hash"
+		if u, err := st.UserByEmail(t.Context(), user.Email); err != nil || u.PasswordHash != hash {
 			t.Errorf("password: %v, %v", u.PasswordHash, err)
 		}
 		if alive("e") {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 
 	"gorm.io/gorm"
 
@@ -15,24 +14,12 @@ func event(tx *gorm.DB, by models.Actor, e models.AuditEvent) error {
 	return tx.Create(&e).Error
 }
 
-// lineOf completes a line of the history: its id, and by whom it was.
+// lineOf completes a line of the history of what happened once: its id, and by whom it was.
 func lineOf(by models.Actor, e models.AuditEvent) models.AuditEvent {
 	e.ID = models.NewID(models.EventIDPrefix)
 	e.ActorType, e.ActorID, e.ActorLabel, e.IP = by.Type, by.ID, by.Label, by.IP
+	e.Times = 1
 	return e
-}
-
-// RecordEvent adds a line that tells of no change, such as a refused sign-in, to the history of the actor's account. It
-// does the same work where there is none, so that its time does not tell whether the actor exists.
-func (s *Store) RecordEvent(ctx context.Context, by models.Actor, action models.Action) error {
-	return s.change(ctx, "recording an event", func(tx *gorm.DB, now models.Instant) error {
-		var m models.Membership
-		err := first(tx.Model(&m).Where("user_id = ?", by.ID).Order("created_at, account_id"), &m)
-		if err != nil && !errors.Is(err, models.ErrNotFound) {
-			return err
-		}
-		return event(tx, by, models.AuditEvent{AccountID: m.AccountID, At: now, Action: action, TargetID: by.ID})
-	})
 }
 
 // maxHistory is the most lines that History returns.

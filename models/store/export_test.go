@@ -35,3 +35,6 @@ func (s *Store) Followed() (timeline int64, synchronous bool) {
 	defer s.watch.mu.Unlock()
 	return s.watch.history.Timeline, s.watch.view.synchronous()
 }
+
+// KeepSession does what Visitor does once a minute, with more patience.
+func (s *Store) KeepSession(ctx context.Context, hash []byte) error { return s.keepSession(ctx, hash) }

@@ -39,23 +39,6 @@ func TestAllKeys(t *testing.T) {
 	})
 }
 
-func TestRecordEvent(t *testing.T) {
-	storetest.EachURL(t, func(t *testing.T, url string) {
-		st := storetest.Open(t, url)
-		by := models.Actor{Type: models.ActorUser, Label: "nobody@example.com", IP: "192.0.2.9"}
-		if err := st.RecordEvent(t.Context(), by, models.ActionSignInFailed); err != nil {
-			t.Fatal(err)
-		}
-		var label, action string
-		if err := storetest.DB(t, url).QueryRow("SELECT actor_label, action FROM audit_events").Scan(&label, &action); err != nil {
-			t.Fatal(err)
-		}
-		if label != by.Label || action != string(models.ActionSignInFailed) {
-			t.Errorf("%s by %s", action, label)
-		}
-	})
-}
-
 func TestPing(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		if err := st.Ping(t.Context()); err != nil {

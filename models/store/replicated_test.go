@@ -27,18 +27,38 @@ func TestMigrationStatesWithoutTheStandby(t *testing.T) {
 	}
 }
 
-// Somebody has to see to the missing standby, so people can sign in.
-func TestSignInWithoutTheStandby(t *testing.T) {
+// While a synchronous standby is missing, nobody waits for it whose change
+// confirms nothing: people sign in and out, wrong passwords are refused, and
+// sessions are kept alive. A revocation waits.
+func TestWhatDoesNotWaitForTheStandby(t *testing.T) {
 	cluster := storetest.NewCluster(t)
 	st := storetest.Open(t, cluster.Postgres(t))
 	user := storetest.MustOwner(t, st)
+	_, key := storetest.MustKey(t, st, user)
 	cluster.SetStandbys(t, "missing")
 	cluster.CommitsWait(t)
-	hash := models.HashToken("session")
-	if err := st.StartSession(t.Context(), user.UserID, hash, nil, storetest.Actor(user), "agent"); err != nil {
-		t.Fatal(err)
+	revoked := make(chan error, 1)
+	go func() {
+		_, err := st.RevokeKey(t.Context(), storetest.Actor(user), user.AccountID, key.ID)
+		revoked <- err
+	}()
+	in := storetest.SignIn(user, "session")
+	if err := st.StartSession(t.Context(), in); err != nil {
+		t.Errorf("signing in: %v", err)
 	}
-	if v, err := st.Visitor(t.Context(), hash); err != nil || v.UserID != user.UserID {
+	if err := st.KeepSession(t.Context(), in.Hash); err != nil {
+		t.Errorf("keeping a session alive: %v", err)
+	}
+	if err := st.RecordRefusedSignIn(t.Context(), storetest.Actor(user)); err != nil {
+		t.Errorf("a wrong password: %v", err)
+	}
+	if v, err := st.Visitor(t.Context(), in.Hash); err != nil || v.UserID != user.UserID {
 		t.Errorf("%+v, %v", v, err)
+	}
+	if err := st.EndSession(t.Context(), in.Hash, "192.0.2.1"); err != nil {
+		t.Errorf("signing out: %v", err)
+	}
+	if err := <-revoked; models.CodeOf(err) != models.CodeUnavailable {
+		t.Errorf("a revocation was confirmed without the standby: %v", err)
 	}
 }

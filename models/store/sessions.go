@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"cicosts/models"
 )
@@ -21,29 +22,48 @@ const (
 	touchPatience = 250 * time.Millisecond
 )
 
-// StartSession signs the user in: it stores a session under the hash of its id for the oldest of the user's accounts, ends
-// the session with the hash before, if any, and clears away sessions that are over.
-func (s *Store) StartSession(ctx context.Context, userID string, hash, before []byte, by models.Actor, userAgent string) error {
+// StartSession signs a user in: it stores a session for the oldest of the
+// user's accounts, ends the session before, and clears away sessions that are
+// over. It returns models.ErrNotFound, and starts nothing, if the user is
+// disabled or no longer has the password that was checked.
+func (s *Store) StartSession(ctx context.Context, in models.SignIn) error {
 	return s.change(ctx, "starting a session", func(tx *gorm.DB, now models.Instant) error {
 		if err := s.makeLocal(tx); err != nil { // who has to see to a missing standby must get in
 			return err
 		}
-		var m models.Membership
-		if err := first(tx.Model(&m).Where("user_id = ?", userID).Order("created_at, account_id"), &m); err != nil {
+		if err := s.holdPassword(tx, in.User); err != nil {
 			return err
 		}
-		over := tx.Where("created_at <= ? OR last_seen_at <= ? OR hash = ?", now.Add(-SessionAbsolute), now.Add(-SessionIdle), before)
+		var m models.Membership
+		if err := first(tx.Model(&m).Where("user_id = ?", in.User.ID).Order("created_at, account_id"), &m); err != nil {
+			return err
+		}
+		over := tx.Where("created_at <= ? OR last_seen_at <= ? OR hash = ?", now.Add(-SessionAbsolute), now.Add(-SessionIdle), in.Before)
 		if err := over.Delete(&models.Session{}).Error; err != nil {
 			return err
 		}
 		session := models.Session{
-			Hash: hash, UserID: userID, AccountID: m.AccountID, CreatedAt: now, LastSeenAt: now, IP: by.IP, UserAgent: userAgent,
+			Hash: in.Hash, UserID: in.User.ID, AccountID: m.AccountID, CreatedAt: now, LastSeenAt: now, IP: in.IP, UserAgent: in.UserAgent,
 		}
 		if err := tx.Create(&session).Error; err != nil {
 			return err
 		}
-		return event(tx, by, models.AuditEvent{AccountID: m.AccountID, At: now, Action: models.ActionSignedIn, TargetID: userID})
+		by := models.Actor{Type: models.ActorUser, ID: in.User.ID, Label: in.User.Email, IP: in.IP}
+		return event(tx, by, models.AuditEvent{AccountID: m.AccountID, At: now, Action: models.ActionSignedIn, TargetID: in.User.ID})
 	})
+}
+
+// holdPassword keeps the user's row from changing until the transaction ends.
+// So a new password either is seen here, or waits and then ends the session that
+// this transaction starts. SQLite has one writer. The error is
+// models.ErrNotFound if the row has changed already.
+func (s *Store) holdPassword(tx *gorm.DB, u models.User) error {
+	q := tx.Table("users").Select("id").Where("id = ? AND password_hash = ? AND disabled_at = 0", u.ID, u.PasswordHash)
+	if s.dialect == postgres {
+		q = q.Clauses(clause.Locking{Strength: clause.LockingStrengthShare})
+	}
+	var id string
+	return first(q, &id)
 }
 
 // Visitor returns who is signed in with the session of this hash, with the role of this moment, and keeps the session
@@ -70,22 +90,32 @@ func (s *Store) Visitor(ctx context.Context, hash []byte) (models.Visitor, error
 	return row.Visitor, nil
 }
 
-// touch notes that a session is alive. Reading a page must not fail or wait because the database takes no writes, so that
-// this one may be lost: the next page makes up for it.
+// touch keeps a session alive. Reading a page must not fail or wait because the
+// database takes no writes, so this may fail: the next page tries again.
 func (s *Store) touch(ctx context.Context, hash []byte) {
 	ctx, cancel := context.WithTimeout(ctx, touchPatience)
 	defer cancel()
-	err := s.change(ctx, "keeping a session", func(tx *gorm.DB, now models.Instant) error {
-		return tx.Model(&models.Session{}).Where("hash = ?", hash).Update("last_seen_at", now).Error
-	})
-	if err != nil {
+	if err := s.keepSession(ctx, hash); err != nil {
 		slog.WarnContext(ctx, "a session was not kept alive", "error", err)
 	}
+}
+
+// keepSession notes that a session is alive, without waiting for a standby.
+func (s *Store) keepSession(ctx context.Context, hash []byte) error {
+	return s.change(ctx, "keeping a session", func(tx *gorm.DB, now models.Instant) error {
+		if err := s.makeLocal(tx); err != nil {
+			return err
+		}
+		return tx.Model(&models.Session{}).Where("hash = ?", hash).Update("last_seen_at", now).Error
+	})
 }
 
 // EndSession signs out, from the address ip. A session that is gone already is no error; one of a disabled user ends too.
 func (s *Store) EndSession(ctx context.Context, hash []byte, ip string) error {
 	return s.change(ctx, "ending a session", func(tx *gorm.DB, now models.Instant) error {
+		if err := s.makeLocal(tx); err != nil { // it confirms nothing to anybody
+			return err
+		}
 		var session struct {
 			models.Session
 			Email string

@@ -18,11 +18,14 @@ var Hasher = keytext.NewHasher([]byte("a pepper for tests"))
 
 var serial atomic.Int64
 
+// passwordHash is that of no password.
+const passwordHash = "none"
+
 // MustUser adds a user with the role to the named account, which is made when new. The user cannot sign in.
 func MustUser(t testing.TB, st *store.Store, account string, role models.Role) models.Visitor {
 	t.Helper()
 	v, err := st.AddUser(t.Context(), models.Operator, models.NewUser{
-		Email: fmt.Sprintf("user%d@example.com", serial.Add(1)), Account: account, Role: role, PasswordHash: "none",
+		Email: fmt.Sprintf("user%d@example.com", serial.Add(1)), Account: account, Role: role, PasswordHash: passwordHash,
 	})
 	if err != nil {
 		t.Fatalf("adding a user: %v", err)
@@ -67,6 +70,14 @@ func MustSaveUse(t testing.TB, st *store.Store, uses models.Uses) {
 	dropped, err := st.SaveUse(t.Context(), uses)
 	if err != nil || dropped > 0 {
 		t.Fatalf("saving use: %d dropped, %v", dropped, err)
+	}
+}
+
+// SignIn is the sign-in of a user that MustUser added, to a session with this
+// id.
+func SignIn(v models.Visitor, id string) models.SignIn {
+	return models.SignIn{
+		User: models.User{ID: v.UserID, Email: v.Email, PasswordHash: passwordHash}, Hash: models.HashToken(id), IP: "192.0.2.1", UserAgent: "agent",
 	}
 }
 

@@ -1,0 +1,28 @@
+package models
+
+import "net/netip"
+
+// Network returns what one client has of addresses: one of IPv4, and a /64 of
+// IPv6, from which anybody can take as many as they like. It returns ip itself
+// if that is no address.
+func Network(ip string) string { return prefixOf(ip, 32, 64) }
+
+// WiderNetwork returns a network that often has one owner: a /24 of IPv4, and a
+// /48 of IPv6. It returns ip itself if that is no address.
+func WiderNetwork(ip string) string { return prefixOf(ip, 24, 48) }
+
+func prefixOf(ip string, bits4, bits6 int) string {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return ip
+	}
+	addr = addr.Unmap().WithZone("")
+	bits := bits6
+	if addr.Is4() {
+		bits = bits4
+	}
+	if bits == addr.BitLen() {
+		return addr.String()
+	}
+	return netip.PrefixFrom(addr, bits).Masked().String()
+}
