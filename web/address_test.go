@@ -2,8 +2,8 @@ package web
 
 import (
 	"net/http"
-	"strings"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -56,7 +56,7 @@ func TestClientAddress(t *testing.T) {
 			req, err := http.NewRequestWithContext(t.Context(), "POST", s.address+"/login", strings.NewReader(loginForm("x", "x").Encode()))
 			mustBeNil(t, err)
 			req.Header = http.Header{
-				"Content-Type": {"application/x-www-form-urlencoded"},
+				"Content-Type":   {"application/x-www-form-urlencoded"},
 				"Sec-Fetch-Site": {"same-origin"}, "X-Forwarded-For": tt.forwarded, "X-Real-Ip": {"192.0.2.99"}, "Forwarded": {"for=192.0.2.98"},
 				"True-Client-Ip": {"192.0.2.97"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"evil.example"},
 			}
