@@ -36,7 +36,7 @@ func (p *Pages) Key(c echo.Context) error {
 		return err
 	}
 	row := keyRow(&key, uses[key.ID], v.Role, now)
-	row.InDoubt = inDoubt
+	row.InDoubt, row.Stopping = inDoubt, p.Revoker.Closed()
 	frame := Page(c, key.Name)
 	if target(c) == "main" {
 		row.GivenUp = key.RevokedAt.IsZero()
