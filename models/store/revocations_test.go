@@ -87,3 +87,30 @@ func TestNotChanged(t *testing.T) {
 		t.Errorf("without the server: %v", err)
 	}
 }
+
+// Where COMMIT was sent and its answer is lost, nobody can say that nothing
+// was changed.
+func TestCommitUnknown(t *testing.T) {
+	url := storetest.Postgres(t)
+	st := storetest.Open(t, url)
+	owner := storetest.MustOwner(t, st)
+	_, key := storetest.MustKey(t, st, owner)
+	storetest.Exec(t, url, `CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN PERFORM pg_sleep(600); RETURN NULL; END $$`)
+	storetest.Exec(t, url, `CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON revocation_requests
+		DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()`)
+	done := make(chan error, 1)
+	go func() {
+		done <- st.RequestRevocation(t.Context(), storetest.Actor(owner), owner.AccountID, key.ID)
+	}()
+	db := storetest.DB(t, url)
+	until(t, "the request commits", func() bool {
+		var n int
+		err := db.QueryRow(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event = 'PgSleep'`).Scan(&n)
+		return err == nil && n > 0
+	})
+	if err := <-done; models.CodeOf(err) != models.CodeUnavailable || errors.Is(err, models.ErrNotChanged) {
+		t.Errorf("cut off in COMMIT: %v, want it unknown", err)
+	}
+}
