@@ -58,10 +58,14 @@ type Store interface {
 
 // Revoker sees revocations through.
 type Revoker interface {
-	// RevokeKey returns nil only when the revocation is certain. Code "unavailable" says that it is in doubt and tried again.
+	// RevokeKey returns nil only when the revocation is certain. In an error with
+	// code "unavailable", models.ErrInDoubt and models.ErrNotRevoked say what
+	// else is known.
 	RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error)
 	// Pending reports whether a revocation of the key is not certain yet, whatever the database says of it.
 	Pending(accountID, keyID string) bool
+	// Closed reports whether nothing more is tried here.
+	Closed() bool
 }
 
 // Pages holds the handlers.

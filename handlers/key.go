@@ -49,7 +49,7 @@ func (p *Pages) keyPage(c echo.Context, key *models.KeyRecord, inDoubt bool) (vi
 		return views.KeyPage{}, err
 	}
 	row := keyRow(key, uses[key.ID], v.Role, now)
-	row.InDoubt = inDoubt
+	row.InDoubt, row.Stopping = inDoubt, p.Revoker.Closed()
 	replaceBy := ""
 	if v.Role.ManagesKeys() {
 		replaceBy = newURL + "?like=" + key.ID

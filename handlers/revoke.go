@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 
@@ -24,10 +25,11 @@ func (p *Pages) key(c echo.Context) (models.KeyRecord, bool, error) {
 	return key, p.inDoubt(&key, before), nil
 }
 
-// inDoubt reports whether the revocation of a key that was read before is, or just was, in doubt, here or on another
-// replica. Then it takes it back in the record: what the database has of it may be lost yet.
+// inDoubt reports whether the revocation of a key that was read before is, or
+// just was, in doubt, here or on another replica. If so it clears
+// key.RevokedAt, because the stored revocation may still be lost.
 func (p *Pages) inDoubt(key *models.KeyRecord, before bool) bool {
-	if !before && !key.RevocationUncertain && !p.Revoker.Pending(key.AccountID, key.ID) {
+	if !before && !key.Revoking && !p.Revoker.Pending(key.AccountID, key.ID) {
 		return false
 	}
 	key.RevokedAt = 0
@@ -59,14 +61,17 @@ func (p *Pages) RevokeForm(c echo.Context) error {
 	return Render(c, http.StatusOK, views.RevokeKey(view))
 }
 
-// Revoke revokes a key. Its answer is a good one only when the revocation is certain.
+// Revoke revokes a key. Its answer is a good one only when the revocation is
+// certain.
 func (p *Pages) Revoke(c echo.Context) error {
 	key, err := p.Revoker.RevokeKey(c.Request().Context(), actor(c), visitor(c).AccountID, c.Param("id"))
 	switch {
-	case models.CodeOf(err) == models.CodeUnavailable:
+	case errors.Is(err, models.ErrInDoubt):
 		return p.notConfirmed(c, err)
+	case models.CodeOf(err) == models.CodeUnavailable && !errors.Is(err, models.ErrNotRevoked):
+		return revokeFailed(c, err, views.RevokeUnknown)
 	case err != nil:
-		return err
+		return err // ExplainRevoke says the rest
 	case FromHTMX(c) && target(c) != "main": // which takes the key's page
 		if row, err := p.revokedRow(c, key); err == nil { // what is done is no error, even when it cannot be drawn
 			return Render(c, http.StatusOK, row)
@@ -75,27 +80,67 @@ func (p *Pages) Revoke(c echo.Context) error {
 	return seeOther(c, keyURL(key.ID))
 }
 
+// ExplainRevoke has a failed request to revoke a key say that the key is not
+// revoked, also where the database is away before anybody is known to be
+// signed in. It needs nothing of the database.
+func ExplainRevoke(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		err := next(c)
+		_, explained := errors.AsType[*Failure](err)
+		_, ofEcho := errors.AsType[*echo.HTTPError](err)
+		switch {
+		case explained || ofEcho:
+		case models.CodeOf(err) == models.CodeUnavailable:
+			return revokeFailed(c, err, views.RevokeNotDone)
+		case models.CodeOf(err) == models.CodeInternal:
+			return revokeFailed(c, err, views.RevokeBroken)
+		}
+		return err
+	}
+}
+
+// revokeFailed answers a revocation that is not confirmed: in the open dialog
+// for htmx, else as a page.
+func revokeFailed(c echo.Context, cause error, outcome views.RevokeOutcome) error {
+	view := views.RevokeFailedPage{
+		Dialog: FromHTMX(c), Key: keyOfForm(c), Outcome: outcome,
+		RequestID: c.Response().Header().Get(echo.HeaderXRequestID),
+	}
+	view.Page = Page(c, view.Heading())
+	if view.Dialog {
+		c.Response().Header().Set("HX-Retarget", "#revoke-outcome")
+		c.Response().Header().Set("HX-Reswap", "innerHTML")
+	}
+	return &Failure{Err: cause, Page: views.RevokeFailed(view)}
+}
+
+// keyOfForm is what the form says of its key. The name is only for showing it
+// again: anybody can send any.
+func keyOfForm(c echo.Context) views.KeyRow {
+	name, err := models.CleanName("name", c.FormValue("name"))
+	if err != nil {
+		name = ""
+	}
+	return views.KeyRow{ID: url.PathEscape(c.Param("id")), Name: name}
+}
+
 // notConfirmed answers a revocation in doubt as what it is, 503, with what will say by itself what has become of it.
 func (p *Pages) notConfirmed(c echo.Context, cause error) error {
-	failure := &models.Error{
-		Code: models.CodeUnavailable, Err: cause,
-		Message: "Revocation not confirmed yet: the database has not confirmed it, so the key may still work. CICosts keeps trying.",
-	}
 	if !FromHTMX(c) {
-		return &Failure{Err: failure, Page: views.NotConfirmed(views.NotConfirmedPage{
-			Page: Page(c, "Revocation not confirmed yet"), Key: views.KeyRow{ID: c.Param("id")},
+		return &Failure{Err: cause, Page: views.NotConfirmed(views.NotConfirmedPage{
+			Page: Page(c, "Revocation not confirmed yet"), Key: keyOfForm(c),
 		})}
 	}
 	key, _, err := p.key(c)
-	if err != nil {
-		return errors.Join(failure, err)
+	var part templ.Component
+	if err == nil {
+		part, err = p.notConfirmedPart(c, key)
 	}
-	part, err := p.notConfirmedPart(c, key)
 	if err != nil {
-		return errors.Join(failure, err)
+		return revokeFailed(c, fmt.Errorf("%w; drawing what is in doubt: %w", cause, err), views.RevokeInDoubt)
 	}
 	c.Response().Header().Set("HX-Reswap", "outerHTML") // or the script would take it for a failure alone
-	return &Failure{Err: failure, Page: part}
+	return &Failure{Err: cause, Page: part}
 }
 
 // notConfirmedPart is what htmx swaps while the revocation of a key is in doubt: the key's page or its row of the list.

@@ -24,9 +24,6 @@ type APIKey struct {
 	CreatedAt   Instant
 	ExpiresAt   Instant // zero: never
 	RevokedAt   Instant // zero: not revoked
-
-	// RevocationUncertain says that RevokedAt is in the database but not known to survive a failover.
-	RevocationUncertain bool
 }
 
 // Status is what a key is worth at an instant.
@@ -176,4 +173,8 @@ type KeyRecord struct {
 	LastUse      LastUse
 	LastRefusal  LastUse
 	Refused      Refused // zero too in what is listed for an operator
+
+	// Revoking says that a revocation was asked for and is not certain yet.
+	// RevokedAt, where it is set, could still be lost in a failover.
+	Revoking bool
 }

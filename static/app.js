@@ -67,6 +67,7 @@ document.addEventListener("htmx:afterSettle", (e) => {
 document.addEventListener("htmx:afterSwap", (e) => {
   const d = dialog();
   if (!d || !d.open || e.detail.target === d || !d.contains(e.detail.requestConfig.elt)) return;
+  if (d.contains(e.detail.target)) return e.detail.target.querySelector(".complaint")?.focus();
   opener = null;
   behind = e.detail.target.id;
   d.close();
@@ -192,6 +193,8 @@ document.addEventListener("htmx:afterSettle", (e) => {
 });
 
 // An answer that is no page, or none at all, is said where the eye is.
+// A request whose answer is missing may have had its effect.
+const unknown = (e) => e.detail.elt.dataset.unknown || "";
 function complain(text) {
   const place = (dialog() && dialog().open && dialog().querySelector(".dlg-body")) || document.querySelector("main");
   const box = document.createElement("p");
@@ -207,15 +210,15 @@ function complain(text) {
 document.addEventListener("htmx:responseError", (e) => {
   if (polls(e)) return;
   const answer = new DOMParser().parseFromString(e.detail.xhr.responseText, "text/html").querySelector("body > .dangerbox");
-  complain(answer ? answer.textContent : "The server could not do this (" + e.detail.xhr.status + "). Try again in a moment.");
+  complain(answer ? answer.textContent : unknown(e) + "The server could not do this (" + e.detail.xhr.status + "). Try again in a moment.");
 });
-document.addEventListener("htmx:sendError", (e) => polls(e) || complain("The server could not be reached. Check the connection and try again."));
+document.addEventListener("htmx:sendError", (e) => polls(e) || complain(unknown(e) + "The server could not be reached. Check the connection and try again."));
 // The row that an answer was meant for may have left the list behind the dialog: then the form goes as it would without
 // htmx, to an answer that is a page of its own.
 document.addEventListener("htmx:targetError", (e) => {
   if (e.detail.elt.matches("form[method=post]")) e.detail.elt.submit();
 });
-document.addEventListener("htmx:timeout", (e) => polls(e) || complain("The server did not answer in time. Try again."));
+document.addEventListener("htmx:timeout", (e) => polls(e) || complain(unknown(e) + "The server did not answer in time. Try again."));
 
 // The row of a new key gets the focus, after the browser has gone to it by itself.
 addEventListener("load", () => requestAnimationFrame(() => {

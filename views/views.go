@@ -226,6 +226,7 @@ type KeyRow struct {
 	Changed                      bool // just now, to be seen
 	InDoubt                      bool // its revocation is not confirmed yet
 	GivenUp                      bool // its revocation never was, and is not tried any more
+	Stopping                     bool // nothing is tried here any more, because the program is stopping
 }
 
 // Refused tells of the requests that were refused since a key has ended.
@@ -302,7 +303,38 @@ type RevokePage struct {
 // NotConfirmedPage says that the revocation of a key is in doubt.
 type NotConfirmedPage struct {
 	Page
-	Key KeyRow // its ID is enough
+	Key KeyRow // its ID is enough, its Name is shown
+}
+
+// RevokeOutcome is what is known of a revocation that is not confirmed.
+type RevokeOutcome int
+
+// The outcomes of a revocation that is not confirmed.
+const (
+	RevokeNotDone RevokeOutcome = iota // the database was away, so the key is not revoked
+	RevokeBroken                       // a defect, so the key is not revoked
+	RevokeUnknown                      // nothing is known, and perhaps nobody tries
+	RevokeInDoubt                      // it is tried until it is certain
+)
+
+// RevokeFailedPage says that the revocation of a key is not confirmed.
+type RevokeFailedPage struct {
+	Page
+	Dialog    bool   // inside the dialog, for htmx
+	Key       KeyRow // ID, and Name where the form had one
+	Outcome   RevokeOutcome
+	RequestID string
+}
+
+// Heading is what the page says first.
+func (p RevokeFailedPage) Heading() string {
+	switch p.Outcome {
+	case RevokeUnknown:
+		return "Unknown whether the key is revoked"
+	case RevokeInDoubt:
+		return "Revocation not confirmed yet"
+	}
+	return "Not revoked"
 }
 
 // KeyPage is one key: facts, use and history.

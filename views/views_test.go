@@ -74,6 +74,11 @@ func states() map[string]struct {
 	expired := with(used, func(k *KeyRow) { k.Status = "expired" })
 	doubtful, givenUp := used, used
 	doubtful.InDoubt, givenUp.GivenUp = true, true
+	stopping := doubtful
+	stopping.Stopping = true
+	failed := func(outcome RevokeOutcome, name string) templ.Component {
+		return RevokeFailed(RevokeFailedPage{Page: visitor, Key: KeyRow{ID: "key_1", Name: name}, Outcome: outcome, RequestID: "req_1"})
+	}
 	key := func(row KeyRow, change func(*KeyPage)) templ.Component {
 		p := KeyPage{
 			Page: visitor, Key: row, CanRevoke: row.CanRevoke, ReplaceBy: "/settings/api/new?like=" + row.ID,
@@ -112,6 +117,16 @@ func states() map[string]struct {
 		"in doubt":              {NotConfirmed(NotConfirmedPage{Page: visitor, Key: KeyRow{ID: "key_1"}}), []string{"<h1>Revocation not confirmed yet</h1>", `hx-get="/settings/api/keys/key_1"`, `hx-trigger="every 2s"`, `<a href="/settings/api/keys/key_1">`}},
 		"in doubt, row":         {NotConfirmedRow(doubtful), []string{`data-status="active"`, "revocation not confirmed yet", `hx-target="closest tr"`, "The key may still work.", "!is revoked"}},
 		"in doubt, key":         {key(doubtful, func(*KeyPage) {}), []string{"revocation not confirmed yet", "CICosts keeps trying", "!cannot be shown again"}},
+		"in doubt, stopping":    {key(stopping, func(*KeyPage) {}), []string{"This server is stopping", "!keeps trying"}},
+		"not revoked":           {failed(RevokeNotDone, "A&B"), []string{"<h1>Not revoked</h1>", "“<bdi>A&amp;B</bdi>” is NOT revoked.", "does not answer. Nothing was changed, so the key still works", `name="name" value="A&amp;B"`, ">Try again<", "!keeps trying"}},
+		"not revoked, no name":  {failed(RevokeNotDone, ""), []string{"This key is NOT revoked."}},
+		"not revoked, a defect": {failed(RevokeBroken, "A"), []string{"“<bdi>A</bdi>” is NOT revoked.", "on our side. Nothing was changed"}},
+		"revocation unknown":    {failed(RevokeUnknown, "A"), []string{"It is unknown whether “<bdi>A</bdi>” is revoked.", "may still work", `<a href="/settings/api/keys/key_1">`, "!keeps trying"}},
+		"in doubt, no row":      {failed(RevokeInDoubt, "A"), []string{"The revocation of “<bdi>A</bdi>” is not confirmed yet.", "CICosts keeps trying"}},
+		"not revoked, dialog": {
+			RevokeFailed(RevokeFailedPage{Dialog: true, Key: KeyRow{ID: "key_1", Name: "A"}}),
+			[]string{`<p class="dangerbox complaint" role="alert" tabindex="-1"><strong>“<bdi>A</bdi>” is NOT`, `hx-swap-oob="true">Try again<`, "!<main"},
+		},
 		"given up":              {Revoked(givenUp, nil, nil), []string{`data-status="active"`, "not revoked: revoke it again", "is not revoked, as far as is known here.", "!Requests with it fail", "!hx-trigger"}},
 		"given up, key":         {key(givenUp, func(*KeyPage) {}), []string{"is not tried any more", "!CICosts keeps trying"}},
 		"key":                   {key(used, func(p *KeyPage) { p.Routes = []RouteUse{{"GET /v1/costs", "accepted", "4"}} }), []string{"cannot be shown again", "!infobox", "<rect", "<title>Nov 22, 2026: 2 accepted, 1 refused</title>", `aria-label="4 requests in the last 3 days, 1 refused. Most on Nov 22, 2026: 2 accepted, 1 refused."`, `<th scope="row">Nov 21, 2026</th>`, `Accepted <b class="num">3</b>`, `Refused <b class="num">1</b>`, "</time> by ops"}},

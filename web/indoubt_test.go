@@ -88,7 +88,7 @@ func TestRevocationInDoubt(t *testing.T) {
 			}
 			if !commits {
 				d := s.authorize("DELETE", "/v1/key", "Bearer "+secret.Reveal())
-				d.wantError(503, "", `{"code": "unavailable", "message": "The service cannot answer just now. Try again in a moment."}`)
+				d.wantError(503, "", `{"code": "unavailable", "message": "The revocation is not confirmed yet, so the key may still work. CICosts keeps trying."}`)
 				if d.header.Get("Retry-After") == "" {
 					t.Error("the API says not when to ask again")
 				}
@@ -122,9 +122,16 @@ func TestDoubtOfAnotherReplica(t *testing.T) {
 	_, kept := storetest.MustKey(t, s.st, owner)
 	_, err := s.st.RevokeKey(t.Context(), storetest.Actor(owner), owner.AccountID, seen.ID)
 	s.must(err)
+	request := func(key models.APIKey) {
+		t.Helper()
+		s.exec(`INSERT INTO revocation_requests (key_id, account_id, requested_at, actor_type, actor_id, actor_label, ip)
+			VALUES ('%s', '%s', 1, 'user', '', '', '')`, key.ID, key.AccountID)
+	}
+	_, asked := storetest.MustKey(t, s.st, owner) // and not revoked yet
+	request(asked)
 	page, keptPage := "/settings/api/keys/"+seen.ID, "/settings/api/keys/"+kept.ID
-	s.exec("UPDATE api_keys SET revocation_uncertain = true WHERE id = '%s'", seen.ID)
-	for _, address := range []string{page, "/settings/api?status=all"} {
+	request(seen)
+	for _, address := range []string{page, "/settings/api?status=all", "/settings/api/keys/" + asked.ID} {
 		if text := b.get(address).want(http.StatusOK).text(); !strings.Contains(text, notConfirmedYet) || strings.Contains(text, "Took effect") {
 			t.Errorf("%s: %s", address, text)
 		}
@@ -135,26 +142,130 @@ func TestDoubtOfAnotherReplica(t *testing.T) {
 			t.Errorf("a key whose revocation nobody tries: %s", a.text())
 		}
 	}
-	s.exec("UPDATE api_keys SET revocation_uncertain = false")
+	s.exec("DELETE FROM revocation_requests")
 	if a := b.get(page, "HX-Request", "true", "HX-Target", "main").want(http.StatusOK); !strings.Contains(a.text(), "Took effect") {
 		t.Errorf("when it is certain: %s", a.text())
 	}
 }
 
-// While the database is away the answer needs nothing of it, and what became of the revocation is not known.
-func TestInDoubtWithoutDatabase(t *testing.T) {
+// The answer needs nothing of the database, and names the key all the same.
+func TestInDoubtWithoutItsRow(t *testing.T) {
 	d := &doubtful{}
 	s := sqliteSite(t, withDoubt(t, d))
 	b, owner := s.owner()
 	_, key := storetest.MustKey(t, s.st, owner)
 	page := "/settings/api/keys/" + key.ID
-	s.exec("ALTER TABLE api_keys RENAME TO gone")
-	if a := b.post(page+"/revoke", nil).want(http.StatusServiceUnavailable); !strings.Contains(a.text(), notConfirmedYet) {
+	form := b.get(page + "/revoke").want(http.StatusOK).hidden()
+	s.exec("ALTER TABLE daily_uses RENAME TO gone")
+	if a := b.post(page+"/revoke", form).want(http.StatusServiceUnavailable); !strings.Contains(a.text(), notConfirmedYet) ||
+		!strings.Contains(a.text(), "the revocation of “"+key.Name+"”, so") {
 		t.Errorf("the page says %s", a.text())
 	}
-	part := b.post(page+"/revoke", nil, "HX-Request", "true").want(http.StatusServiceUnavailable)
-	if part.header.Get("HX-Reswap") != "" || !strings.Contains(part.body, `<p class="dangerbox">R`+notConfirmedYet) {
-		t.Errorf("for htmx: %v %s", part.header, part.body)
+	part := b.post(page+"/revoke", form, "HX-Request", "true").want(http.StatusServiceUnavailable)
+	part.wantInDialog("The revocation of “" + key.Name + "” is not confirmed yet.")
+	s.exec("ALTER TABLE gone RENAME TO daily_uses")
+}
+
+// wantInDialog checks an answer that says something in the open dialog.
+func (a *answer) wantInDialog(text string) {
+	a.t.Helper()
+	if a.header.Get("HX-Retarget") != "#revoke-outcome" || a.header.Get("HX-Reswap") != "innerHTML" ||
+		!strings.Contains(a.text(), text) || strings.Contains(a.body, "<html") {
+		a.t.Errorf("want %q in the dialog: %v %s", text, a.header, a.body)
 	}
-	s.exec("ALTER TABLE gone RENAME TO api_keys")
+}
+
+// A program that is stopping does not promise to try again.
+func TestInDoubtWhileStopping(t *testing.T) {
+	d := &doubtful{}
+	s := sqliteSite(t, withDoubt(t, d))
+	b, owner := s.owner()
+	_, key := storetest.MustKey(t, s.st, owner)
+	_, other := storetest.MustKey(t, s.st, owner)
+	pages := map[string]models.APIKey{"/settings/api/keys/" + key.ID: key, "/settings/api/keys/" + other.ID: other}
+	b.post("/settings/api/keys/"+key.ID+"/revoke", nil).want(http.StatusServiceUnavailable)
+	s.cfg.Revoker.(*revocation.Revoker).Close(t.Context())
+	for page, k := range pages {
+		form := b.get(page + "/revoke").want(http.StatusOK).hidden()
+		for _, header := range [][]string{nil, {"HX-Request", "true"}} {
+			a := b.post(page+"/revoke", form, header...).want(http.StatusServiceUnavailable)
+			if text := a.text(); !strings.Contains(text, "It is unknown whether “"+k.Name+"” is revoked.") || strings.Contains(text, "keeps trying") {
+				t.Errorf("%s: %s", a.asked, text)
+			}
+		}
+		if text := b.get(page).want(http.StatusOK).text(); !strings.Contains(text, notConfirmedYet) ||
+			!strings.Contains(text, "This server is stopping.") || strings.Contains(text, "keeps trying") {
+			t.Errorf("%s: %s", page, text)
+		}
+	}
+}
+
+// unwritten is a store that cannot store requests.
+type unwritten struct {
+	*store.Store
+	err error
+}
+
+func (u *unwritten) RequestRevocation(context.Context, models.Actor, string, string) error {
+	return u.err
+}
+
+// A revocation that is not even stored says that the key still works, or that
+// this is unknown, with the name that the form carries. Then nobody tries.
+func TestRevocationNotStored(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err    error
+		status int
+		says   []string
+	}{
+		"not written": {
+			models.Unavailable(models.ErrNotChanged), http.StatusServiceUnavailable,
+			[]string{"“NAME” is NOT revoked. The database does not answer. Nothing was changed, so the key still works"},
+		},
+		"perhaps written": {
+			models.Unavailable(errors.New("no answer")), http.StatusServiceUnavailable,
+			[]string{"It is unknown whether “NAME” is revoked.", "Look at the key in a moment"},
+		},
+		"a defect": {
+			errors.New("a defect"), http.StatusInternalServerError,
+			[]string{"“NAME” is NOT revoked. Something went wrong on our side.", "the key still works"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := sqliteSite(t, func(c *Config) {
+				r := revocation.New(revocation.Config{
+					Store: &unwritten{c.Store.(*store.Store), tt.err}, Patience: 20 * time.Millisecond, Log: c.Log,
+				})
+				t.Cleanup(func() { r.Close(context.Background()) })
+				c.Revoker = r
+			})
+			b, owner := s.owner()
+			secret, key := storetest.MustKey(t, s.st, owner, func(k *models.APIKey, _ *models.Expiry) { k.Name = `<b>"Nightly" & export` })
+			page := "/settings/api/keys/" + key.ID
+			form := b.get(page + "/revoke").want(http.StatusOK).hidden()
+			whole := b.post(page+"/revoke", form).want(tt.status)
+			part := b.post(page+"/revoke", form, "HX-Request", "true").want(tt.status)
+			for _, says := range tt.says {
+				says = strings.ReplaceAll(says, "NAME", key.Name)
+				if !strings.Contains(whole.text(), says) || !strings.Contains(whole.body, "<html") {
+					t.Errorf("want %q: %s", says, whole.text())
+				}
+				part.wantInDialog(says)
+			}
+			for _, a := range []*answer{whole, part} {
+				if text := a.text(); strings.Contains(text, "keeps trying") || !strings.Contains(text, a.header.Get("X-Request-Id")) || strings.Contains(a.body, "<b>") {
+					t.Errorf("%s: %s", a.asked, a.body)
+				}
+			}
+			again := whole.hidden() // the page can be sent again
+			if again.Get("name") != key.Name || !strings.Contains(whole.body, `action="`+page+`/revoke"`) {
+				t.Errorf("the page's form has %v", again)
+			}
+			if text := b.get(page).want(http.StatusOK).text(); strings.Contains(text, notConfirmedYet) {
+				t.Errorf("the key's page: %s", text)
+			}
+			s.authorize("GET", "/v1/key", "Bearer "+secret.Reveal()).want(http.StatusOK)
+			s.authorize("DELETE", "/v1/key", "Bearer "+secret.Reveal()).want(tt.status)
+		})
+	}
 }

@@ -30,6 +30,8 @@ func TestOutage(t *testing.T) {
 	form.Set("name", "after the outage")
 	form.Set("mode", "live")
 
+	revoke := "/settings/api/keys/" + key.ID + "/revoke"
+	revokeForm := b.get(revoke).want(http.StatusOK).hidden()
 	cluster.Stop(t)
 	for _, r := range allEndpoints() {
 		for _, text := range []string{secret.Reveal(), unknown} {
@@ -42,10 +44,9 @@ func TestOutage(t *testing.T) {
 		s.authorize(r.method, r.path).wantError(401, challenge, missingBody) // what needs no database is answered
 		s.authorize(r.method, r.path, "Bearer x").wantError(401, challengeToken, malformedBody)
 	}
-	revoke := "/settings/api/keys/" + key.ID + "/revoke"
 	for _, a := range []*answer{
 		b.get("/settings/api"), b.get("/settings/api/keys/" + key.ID), b.get(revoke), b.get("/settings/api/new"), b.get("/setup?token=x"),
-		b.post("/settings/api/keys", form), b.post(revoke, nil), b.post("/logout", nil),
+		b.post("/settings/api/keys", form), b.post("/logout", nil),
 	} {
 		if a.want(http.StatusServiceUnavailable); a.header.Get("Retry-After") == "" {
 			t.Errorf("%s: no Retry-After", a.asked)
@@ -64,6 +65,16 @@ func TestOutage(t *testing.T) {
 		}
 		if a.value("email") != owner.Email || a.value("next") != "/settings/api/new" || !strings.Contains(a.fieldErrors()[""], "You cannot sign in just now") {
 			t.Errorf("%s: the form has %q and %q and says %q", who, a.value("email"), a.value("next"), a.text())
+		}
+	}
+	for i, header := range [][]string{nil, {"HX-Request", "true"}} {
+		a := b.post(revoke, revokeForm, header...).want(http.StatusServiceUnavailable)
+		if text := a.text(); a.header.Get("Retry-After") == "" || a.cookie("cicosts_session") != nil ||
+			!strings.Contains(text, "“"+key.Name+"” is NOT revoked.") || !strings.Contains(text, "the key still works") {
+			t.Errorf("%s %v says %s", a.asked, header, text)
+		}
+		if i == 1 {
+			a.wantInDialog("Try again")
 		}
 	}
 	b.get("/healthz").want(http.StatusOK)

@@ -106,8 +106,19 @@ func (s *server) addPages(e *echo.Echo) {
 		if r.access == closed {
 			panic(fmt.Sprintf("%s %s says not who may open it", r.method, r.path))
 		}
-		e.Add(r.method, r.path, r.handle, bound(requestTimeout), s.sameSite, parseForm, s.identify(r.access), s.admit(r.access))
+		around := []echo.MiddlewareFunc{bound(requestTimeout), s.sameSite, parseForm}
+		if explain := explanations[r.method+" "+r.path]; explain != nil {
+			around = append(around, explain)
+		}
+		e.Add(r.method, r.path, r.handle, append(around, s.identify(r.access), s.admit(r.access))...)
 	}
+}
+
+// explanations say what a failed request has not done, on routes where that is
+// worth more than a general sentence. They apply also where a handler is not
+// reached because the database is away.
+var explanations = map[string]echo.MiddlewareFunc{
+	http.MethodPost + " /settings/api/keys/:id/revoke": handlers.ExplainRevoke,
 }
 
 func (s *server) addAPI(e *echo.Echo, routes []apiRoute) {

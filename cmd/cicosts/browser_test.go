@@ -111,7 +111,9 @@ func TestBrowser(t *testing.T) {
 		})
 	}
 	// What fails htmx writes to the console.
-	for name, test := range map[string]func(*testing.T, *surfer){"failures": testFailures, "row gone behind the dialog": testRowGone} {
+	for name, test := range map[string]func(*testing.T, *surfer){
+		"failures": testFailures, "row gone behind the dialog": testRowGone, "revocation fails": testRevokeFails,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSurfer(t, b, newProgram(t), browsertest.View{})

@@ -108,3 +108,64 @@ func testInDoubt(t *testing.T, b *browsertest.Browser) {
 		return strings.Contains(s.Text(t, "main"), "Revoked by "+ownerEmail)
 	})
 }
+
+// A revocation that fails says in the dialog and on the page that the key still
+// works, with its name, though the database is away.
+func testRevokeFails(t *testing.T, s *surfer) {
+	s.generate("Nightly export")
+	s.goTo("/settings/api")
+	s.open("tr .actions a", "#dialog .danger")
+	effect := "getComputedStyle(document.querySelector('#revoke-outcome + .dangerbox')).color"
+	before := browsertest.Eval[string](t, s.Page, effect)
+	s.db("ALTER TABLE sessions RENAME TO gone")
+	s.Click(t, "#dialog .danger")
+	s.focused("#revoke-outcome .complaint")
+	says := func(selector string) {
+		t.Helper()
+		text := s.Text(t, selector)
+		if !strings.Contains(text, "“Nightly export” is NOT revoked.") || !strings.Contains(text, "the key still works") {
+			t.Errorf("%s says %q", selector, text)
+		}
+		if s.Text(t, selector+" button.danger") != "Try again" || browsertest.Eval[string](t, s.Page, effect) == before {
+			t.Errorf("%s: the button says %q, or what would have happened is not muted", selector, s.Text(t, selector+" button.danger"))
+		}
+	}
+	says("#dialog")
+	s.inspect("revocation failed, dialog")
+	s.Click(t, "#dialog .danger") // again, with one complaint
+	s.WaitUntil(t, "document.querySelector('#revoke-outcome .complaint') === document.activeElement && !document.querySelector('.danger[disabled]')")
+	if n := s.Count(t, ".complaint"); n != 1 {
+		t.Errorf("%d complaints", n)
+	}
+	s.db("ALTER TABLE gone RENAME TO sessions")
+	s.Click(t, "#dialog .danger")
+	s.focused("tr[data-status=revoked] .key-name")
+
+	s.generate("Nightly export")
+	s.goTo("/settings/api")
+	key := browsertest.Eval[string](t, s.Page, "document.querySelector('tr[data-key-id]').dataset.keyId")
+	s.view.NoScript = true
+	s.Look(t, s.view)
+	s.goTo("/settings/api/keys/" + key + "/revoke")
+	s.db("ALTER TABLE sessions RENAME TO gone")
+	if status := s.Follow(t, ".danger"); status != http.StatusInternalServerError {
+		t.Errorf("without the script it is answered %d", status)
+	}
+	says("main")
+	s.inspect("revocation failed, page")
+	s.db("ALTER TABLE gone RENAME TO sessions")
+	s.Follow(t, "main .danger")
+	if text := s.Text(t, "main"); !strings.Contains(text, "Revoked by "+ownerEmail) {
+		t.Errorf("tried again: %q", text)
+	}
+
+	// An answer that never comes leaves it unknown.
+	s.view.NoScript = false
+	s.Look(t, s.view)
+	s.generate("Unreachable")
+	s.goTo("/settings/api")
+	s.open("tr .actions a", "#dialog .danger")
+	s.shutDown(t)
+	s.Click(t, "#dialog .danger")
+	s.WaitUntil(t, "document.querySelector('#dialog .complaint')?.textContent.startsWith('It is unknown whether “Unreachable” is revoked.')")
+}

@@ -173,29 +173,44 @@ func printed(i models.Instant) string {
 // revokePatience is how long key revoke tries.
 const revokePatience = 20 * time.Second
 
-// anyAccount revokes keys of whatever account.
-type anyAccount struct{ *store.Store }
-
-func (a anyAccount) RevokeKey(ctx context.Context, by models.Actor, _, keyID string) (models.KeyRecord, error) {
-	return a.RevokeAnyKey(ctx, by, keyID)
-}
-
 func keyRevoke(ctx context.Context, c *call) error {
 	return c.breakGlass(ctx, func(st *store.Store) error {
-		revoker := revocation.New(revocation.Config{Store: anyAccount{st}, Patience: revokePatience, Log: slog.New(slog.DiscardHandler)})
+		revoker := revocation.New(revocation.Config{
+			Store: st, Patience: revokePatience, Log: slog.New(slog.DiscardHandler),
+		})
 		defer revoker.Close(ctx)
-		key, err := revoker.RevokeKey(ctx, models.Operator, "", c.rest[0])
-		if errors.Is(err, models.ErrNotFound) {
-			return fmt.Errorf("there is no key with the id %q", c.rest[0])
-		}
+		id := c.rest[0]
+		accountID, err := st.AccountOfKey(ctx, id)
 		if models.CodeOf(err) == models.CodeUnavailable {
-			return fmt.Errorf("the revocation of %s is not confirmed yet: the key may still work, run the command again: %w", c.rest[0], err)
+			err = models.NotRevoked(err)
 		}
+		var key models.KeyRecord
 		if err == nil {
-			_, err = fmt.Fprintf(c.out, "Revoked %s (%s), in effect since %s.\n", key.ID, key.Name, printed(key.RevokedAt))
+			key, err = revoker.RevokeKey(ctx, models.Operator, accountID, id)
 		}
+		if err != nil {
+			return revokeFailure(id, err)
+		}
+		_, err = fmt.Fprintf(c.out, "Revoked %s (%s), in effect since %s.\n", key.ID, key.Name, printed(key.RevokedAt))
 		return err
 	})
+}
+
+// revokeFailure says in one line what is known of a key that was not revoked
+// for certain, and what to do.
+func revokeFailure(id string, err error) error {
+	switch {
+	case errors.Is(err, models.ErrNotFound):
+		return fmt.Errorf("there is no key with the id %q", id)
+	case errors.Is(err, models.ErrInDoubt):
+		return fmt.Errorf("the revocation of %s is not confirmed yet, so the key may still work: "+
+			"a running cicosts serve keeps trying; run the command again to be sure: %w", id, err)
+	case errors.Is(err, models.ErrNotRevoked):
+		return fmt.Errorf("%s is NOT revoked, and nobody tries: run the command again: %w", id, err)
+	case models.CodeOf(err) == models.CodeUnavailable:
+		return fmt.Errorf("it is unknown whether %s is revoked: run the command again: %w", id, err)
+	}
+	return fmt.Errorf("%s is NOT revoked: %w", id, err)
 }
 
 func importCommand(ctx context.Context, c *call) error {

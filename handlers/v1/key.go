@@ -18,7 +18,8 @@ type keyStore interface {
 
 // Revoker sees revocations through.
 type Revoker interface {
-	// RevokeKey returns nil only when the revocation is certain. Code "unavailable" says that it is in doubt and tried again.
+	// RevokeKey returns nil only when the revocation is certain. An error with
+	// code "unavailable" says in its message what is known.
 	RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error)
 }
 

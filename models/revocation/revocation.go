@@ -1,12 +1,15 @@
-// Package revocation sees revocations through. A revocation whose end nobody knows, since the database did not confirm it,
-// is in doubt: its caller is told so, and it is tried again until it is certain. A process that ends forgets what is in doubt,
-// which was never confirmed to anybody; what of it has got into the database is taken up by Resume.
+// Package revocation makes revocations certain. A revocation that the database
+// has not confirmed is in doubt: its caller is told so, and it is tried again
+// until it is certain.
+//
+// Each revocation is stored as a request before its first try. So every replica
+// can show what is in doubt, and Resume goes on with what another process has
+// left when it ended. Where the request cannot be stored there is no try.
 package revocation
 
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -18,38 +21,56 @@ import (
 
 // Store revokes keys. Trying again must be harmless: one line in the history in the end, and the first time kept.
 type Store interface {
-	// RevokeKey returns nil only when the revocation is certain, and code "unavailable" when nobody knows.
+	// RequestRevocation stores a request. With code "unavailable" it is unknown
+	// whether it is stored, unless models.ErrNotChanged is in the chain.
+	RequestRevocation(ctx context.Context, by models.Actor, accountID, keyID string) error
+	// RevokeKey returns nil only when the revocation is certain, and code
+	// "unavailable" when its outcome is unknown. Then the request is gone.
 	RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error)
-	// UncertainRevocations returns the account and id of keys that are revoked, but not for certain.
-	UncertainRevocations(ctx context.Context) ([]models.APIKey, error)
+	// DropRequest deletes a request after which nothing is left to do.
+	DropRequest(ctx context.Context, accountID, keyID string) error
+	// RevocationRequests returns the oldest requests that have been stored for
+	// at least age.
+	RevocationRequests(ctx context.Context, age time.Duration) ([]models.RevocationRequest, error)
 }
 
 // Config says how to revoke. Zero values mean the defaults.
 type Config struct {
 	Store Store
-	// Patience is how long a caller waits, or until its context ends: 3 s. The tries go on without it.
+	// Patience is how long a caller waits, or until its context ends: 3 s. The
+	// tries go on without it. Storing the request is tried for as long.
 	Patience time.Duration
 	// Pause is the time after the first try, doubled after each further one up to MaxPause: 500 ms and 5 s.
 	Pause, MaxPause time.Duration
-	// Max is how many revocations may be under way: 1,000. One beyond is tried once, while its caller waits.
+	// Max is how many revocations may be under way: 1,000. One beyond is
+	// stored, and tried once while its caller waits. Later Resume takes it up.
 	Max int
 	// Log is told of what is in doubt; nil means slog.Default.
 	Log *slog.Logger
 }
 
+// A try may hold a connection for its whole timeout, while a synchronous
+// standby is missing. So the tries at once are fewer than the connections that
+// the pages have, and retries do not take the place of first tries.
 const (
-	// tryTimeout bounds one try.
-	tryTimeout = 5 * time.Second
-	// maxRetries is how many keys are tried again at once, so that a database that hangs keeps connections for others.
-	maxRetries = 2
-	// resumeEvery is how often Resume looks.
-	resumeEvery = 10 * time.Second
+	tryTimeout   = 5 * time.Second // of one try
+	maxFirsts    = 3               // first tries at once
+	maxRetries   = 2               // other tries at once, those of Resume included
+	requestPause = 200 * time.Millisecond
+)
+
+// Resume looks every resumeEvery for requests that are at least resumeAge old.
+// Whoever stored a younger one has hardly had time to try.
+const (
+	resumeEvery = 5 * time.Second
+	resumeAge   = 10 * time.Second
 )
 
 // Revoker revokes keys. It is safe for concurrent use.
 type Revoker struct {
 	cfg     Config
-	retries chan struct{}  // holds one for each retry under way
+	firsts  chan struct{}  // holds one for each first try under way
+	retries chan struct{}  // holds one for each other try under way
 	stop    chan struct{}  // closed by Close
 	running sync.WaitGroup // of what is under way
 
@@ -65,9 +86,11 @@ type target struct{ accountID, keyID string }
 // task is one revocation under way, and its end.
 type task struct {
 	target
-	by    models.Actor  // who asked first
-	doubt bool          // a try has ended with nobody knowing, or somebody was told so; guarded by Revoker.mu
-	again chan struct{} // cuts the pause short
+	by      models.Actor  // who asked first
+	resumed bool          // the request is another process's, or of another time
+	stored  chan struct{} // closed when the request is stored
+	again   chan struct{} // cuts the pause short
+	doubt   bool          // a try ended with an unknown outcome, or a caller was told so; guarded by Revoker.mu
 
 	done chan struct{} // closed when key and err are set
 	key  models.KeyRecord
@@ -84,36 +107,84 @@ func New(cfg Config) *Revoker {
 		cfg.Log = slog.Default()
 	}
 	return &Revoker{
-		cfg: cfg, retries: make(chan struct{}, maxRetries), stop: make(chan struct{}), underWay: map[target]*task{},
+		cfg: cfg, firsts: make(chan struct{}, maxFirsts), retries: make(chan struct{}, maxRetries),
+		stop: make(chan struct{}), underWay: map[target]*task{},
 	}
 }
 
-// RevokeKey revokes a key of the account and returns its record; who joins a revocation under way shares its end. A nil
-// error says that the revocation is certain. Code "unavailable" says that it is in doubt: the key may still work, and it
-// is tried again, whatever becomes of ctx, until it is certain, the account turns out to have no such key, or Close.
-// Other errors are the store's, as models.ErrNotFound.
-func (r *Revoker) RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Patience)
+// RevokeKey revokes a key of the account and returns its record; who joins a
+// revocation under way shares its end. It blocks for about Patience at most. A
+// nil error says that the revocation is certain. Code "unavailable" says what
+// else is known:
+//
+//   - models.ErrInDoubt: the key may still work. The request is stored and
+//     tried again, whatever happens to ctx, until the revocation is certain.
+//   - models.ErrNotRevoked: the key is not revoked, and nobody tries.
+//   - neither: nothing is known. Nobody may be trying.
+//
+// Other errors are the store's, such as models.ErrNotFound. The key is not
+// revoked then, and nobody tries.
+func (r *Revoker) RevokeKey(
+	ctx context.Context, by models.Actor, accountID, keyID string,
+) (models.KeyRecord, error) {
+	patience, cancel := context.WithTimeout(ctx, r.cfg.Patience)
 	defer cancel()
-	t := r.join(by, target{accountID, keyID})
+	t := r.join(by, target{accountID, keyID}, false)
 	if t == nil {
-		key, err := r.cfg.Store.RevokeKey(ctx, by, accountID, keyID)
-		if err == nil {
-			r.confirmed(key, by)
-		}
-		return key, err
+		return r.once(patience, by, target{accountID, keyID})
+	}
+	select {
+	case <-t.stored:
+	case <-t.done: // it could not be stored
+		return t.key, t.err
+	case <-ctx.Done():
+		return models.KeyRecord{}, models.RevocationUnknown(fmt.Errorf("revoking key %s: %w", keyID, ctx.Err()))
 	}
 	select {
 	case <-t.done:
 		return t.key, t.err
-	case <-ctx.Done():
+	case <-patience.Done():
 		r.setDoubt(t)
-		return models.KeyRecord{}, models.Unavailable(fmt.Errorf("revoking key %s is in doubt: %w", keyID, ctx.Err()))
+		return models.KeyRecord{}, r.uncertain(fmt.Errorf("revoking key %s: %w", keyID, patience.Err()))
 	}
 }
 
-// Resume takes up revocations that are in the database but that nobody has made certain, as their process has ended. It
-// looks now and then until Close.
+// uncertain is the error for a request that is stored. After Close it promises
+// nothing, as another replica may be missing.
+func (r *Revoker) uncertain(cause error) error {
+	if r.Closed() {
+		return models.RevocationUnknown(cause)
+	}
+	return models.RevocationInDoubt(cause)
+}
+
+// once stores the request and tries it while the caller waits, where there is
+// no room for a task.
+func (r *Revoker) once(ctx context.Context, by models.Actor, to target) (models.KeyRecord, error) {
+	if err := r.request(ctx, by, to); err != nil {
+		return models.KeyRecord{}, err
+	}
+	err := ctx.Err()
+	var key models.KeyRecord
+	select {
+	case r.firsts <- struct{}{}:
+		key, err = r.cfg.Store.RevokeKey(ctx, by, to.accountID, to.keyID)
+		<-r.firsts
+	case <-ctx.Done():
+		err = models.Unavailable(ctx.Err())
+	}
+	switch {
+	case err == nil:
+		r.confirmed(key, by)
+		return key, nil
+	case models.CodeOf(err) != models.CodeUnavailable && r.drop(to):
+		return models.KeyRecord{}, err
+	}
+	return models.KeyRecord{}, r.uncertain(err)
+}
+
+// Resume goes on with requests that nobody has made certain, because their
+// process has ended or has no room. It looks now and then until Close.
 func (r *Revoker) Resume() {
 	r.running.Go(func() {
 		for {
@@ -130,12 +201,15 @@ func (r *Revoker) Resume() {
 func (r *Revoker) resume() {
 	ctx, cancel := context.WithTimeout(context.Background(), tryTimeout)
 	defer cancel()
-	keys, err := r.cfg.Store.UncertainRevocations(ctx)
+	list, err := r.cfg.Store.RevocationRequests(ctx, resumeAge)
 	if err != nil {
-		r.cfg.Log.Debug("uncertain revocations were not looked for", "error", err)
+		r.cfg.Log.Debug("requests of revocations were not looked for", "error", err)
 	}
-	for _, key := range keys {
-		r.join(models.Program, target{key.AccountID, key.ID})
+	for i := range list {
+		q := &list[i]
+		if to := (target{q.AccountID, q.KeyID}); !r.Pending(to.accountID, to.keyID) {
+			r.join(q.Actor(), to, true)
+		}
 	}
 }
 
@@ -147,15 +221,23 @@ func (r *Revoker) Pending(accountID, keyID string) bool {
 	return r.underWay[target{accountID, keyID}] != nil
 }
 
-// InDoubt returns how many revocations are in doubt: tried without getting to know their end.
+// InDoubt returns how many revocations are in doubt here: tried with an unknown
+// outcome.
 func (r *Revoker) InDoubt() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.inDoubt
 }
 
-// Close ends the trying, waits until ctx ends for tries that are out, and logs which keys remain in doubt. A later
-// RevokeKey is tried once.
+// Closed reports whether Close was called, so that nothing more is tried here.
+func (r *Revoker) Closed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closed
+}
+
+// Close ends the trying, waits until ctx ends for tries that are out, and logs
+// which keys remain in doubt. A later RevokeKey is stored and tried once.
 func (r *Revoker) Close(ctx context.Context) {
 	r.mu.Lock()
 	if !r.closed {
@@ -177,12 +259,14 @@ func (r *Revoker) Close(ctx context.Context) {
 	}
 	if len(left) > 0 {
 		slices.Sort(left)
-		r.cfg.Log.Warn("revocations were never confirmed: revoke these keys again", "keys", left)
+		r.cfg.Log.Warn("revocations are not confirmed: another replica goes on, or the next start; until then look at these keys",
+			"keys", left)
 	}
 }
 
-// join returns the revocation of the key that is under way, or starts it. It returns nil when there is no room.
-func (r *Revoker) join(by models.Actor, to target) *task {
+// join returns the revocation of the key that is under way, or starts it. It
+// returns nil when there is no room. Half of the room is not for resumed ones.
+func (r *Revoker) join(by models.Actor, to target, resumed bool) *task {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if t := r.underWay[to]; t != nil {
@@ -192,87 +276,18 @@ func (r *Revoker) join(by models.Actor, to target) *task {
 		}
 		return t
 	}
-	if r.closed || len(r.underWay) >= r.cfg.Max {
+	room := r.cfg.Max
+	if resumed {
+		room /= 2
+	}
+	if r.closed || len(r.underWay) >= room {
 		return nil
 	}
-	t := &task{target: to, by: by, again: make(chan struct{}, 1), done: make(chan struct{})}
+	t := &task{
+		target: to, by: by, resumed: resumed,
+		stored: make(chan struct{}), again: make(chan struct{}, 1), done: make(chan struct{}),
+	}
 	r.underWay[to] = t
 	r.running.Go(func() { r.run(t) })
 	return t
-}
-
-// run tries until it is certain what has become of the key, or until Close.
-func (r *Revoker) run(t *task) {
-	err := r.try(t)
-	if models.CodeOf(err) == models.CodeUnavailable {
-		r.setDoubt(t)
-		r.cfg.Log.Warn("a revocation is in doubt: trying again", "key", t.keyID, "error", err)
-		if !r.retry(t) {
-			return // and stays under way, for Close to name
-		}
-	}
-	if t.err == nil {
-		r.confirmed(t.key, t.by)
-	}
-	r.mu.Lock()
-	delete(r.underWay, t.target)
-	doubted := t.doubt
-	if doubted {
-		r.inDoubt--
-	}
-	r.mu.Unlock()
-	if doubted && t.err != nil {
-		r.cfg.Log.Info("a revocation is no longer in doubt: the key is not revoked", "key", t.keyID, "error", t.err)
-	}
-	close(t.done)
-}
-
-// confirmed logs a revocation before anybody is told of it, so that it is known where the database has forgotten it after a
-// failover.
-func (r *Revoker) confirmed(key models.KeyRecord, by models.Actor) {
-	r.cfg.Log.Info("revocation confirmed", "key", key.ID, "account", key.AccountID, "revoked_at", key.RevokedAt.Time(),
-		"asked_by", string(by.Type)+" "+by.ID)
-}
-
-// retry reports whether it became certain what has become of the key.
-func (r *Revoker) retry(t *task) bool {
-	for pause := r.cfg.Pause; ; pause = min(2*pause, r.cfg.MaxPause) {
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-t.again:
-			timer.Stop()
-		case <-r.stop:
-			timer.Stop()
-			return false
-		}
-		select {
-		case r.retries <- struct{}{}:
-		case <-r.stop:
-			return false
-		}
-		err := r.try(t)
-		<-r.retries
-		if err == nil || errors.Is(err, models.ErrNotFound) {
-			return true
-		}
-		r.cfg.Log.Debug("a revocation is still in doubt", "key", t.keyID, "error", err)
-	}
-}
-
-// try asks the store once, for its own time: a caller that has left must not cut it short.
-func (r *Revoker) try(t *task) error {
-	ctx, cancel := context.WithTimeout(context.Background(), tryTimeout)
-	defer cancel()
-	t.key, t.err = r.cfg.Store.RevokeKey(ctx, t.by, t.accountID, t.keyID)
-	return t.err
-}
-
-func (r *Revoker) setDoubt(t *task) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !t.doubt && r.underWay[t.target] == t {
-		t.doubt = true
-		r.inDoubt++
-	}
 }

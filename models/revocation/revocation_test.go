@@ -19,24 +19,84 @@ import (
 
 var (
 	errAway   = models.Unavailable(errors.New("away"))
+	errUnmade = models.Unavailable(models.ErrNotChanged)
 	errDefect = errors.New("a defect")
 	ada       = models.Actor{Type: models.ActorUser, ID: "user_ada"}
 	bob       = models.Actor{Type: models.ActorUser, ID: "user_bob"}
 )
 
-// fakeStore answers the tries of a key in the order of its script, and nil when that has ended. A try takes as long as says
-// takes, or until its context ends.
+// fakeStore answers the tries of a key in the order of its script, and nil when
+// that has ended. A try takes as long as takes says, or until its context ends.
 type fakeStore struct {
-	takes time.Duration
-
-	uncertain []string // keys
+	takes    time.Duration
+	requests []error // answers to RequestRevocation, in order, then nil
+	noDrop   error   // the answer to DropRequest
 
 	mu     sync.Mutex
 	script map[string][]error
-	tries  []string // "key actor", in order
+	stored map[string]time.Time // the requests, by key
+	tries  []string             // "key actor", in order
 	at     []time.Time
 	out    int // now
 	most   int
+}
+
+func (f *fakeStore) RequestRevocation(_ context.Context, _ models.Actor, _, keyID string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.requests) > 0 {
+		err := f.requests[0]
+		f.requests = f.requests[1:]
+		if err != nil {
+			return err
+		}
+	}
+	f.store(keyID)
+	return nil
+}
+
+func (f *fakeStore) store(keyID string) {
+	if f.stored == nil {
+		f.stored = map[string]time.Time{}
+	}
+	if f.stored[keyID].IsZero() {
+		f.stored[keyID] = time.Now()
+	}
+}
+
+func (f *fakeStore) forget(keyID string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.stored, keyID)
+}
+
+func (f *fakeStore) DropRequest(_ context.Context, _, keyID string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.noDrop == nil {
+		delete(f.stored, keyID)
+	}
+	return f.noDrop
+}
+
+func (f *fakeStore) RevocationRequests(_ context.Context, age time.Duration) (list []models.RevocationRequest, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id, at := range f.stored {
+		if time.Since(at) >= age {
+			list = append(list, models.RevocationRequest{AccountID: "acct", KeyID: id, ActorType: ada.Type, ActorID: ada.ID})
+		}
+	}
+	return list, nil
+}
+
+func (f *fakeStore) wantStored(t *testing.T, n int) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.stored) != n {
+		t.Errorf("stored requests: %v, want %d", f.stored, n)
+	}
 }
 
 func (f *fakeStore) RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error) {
@@ -48,52 +108,27 @@ func (f *fakeStore) RevokeKey(ctx context.Context, by models.Actor, accountID, k
 	if s := f.script[keyID]; len(s) > 0 {
 		err, f.script[keyID] = s[0], s[1:]
 	}
+	takes := f.takes
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
 		f.out--
 		f.mu.Unlock()
 	}()
-	if f.takes > 0 {
+	if takes > 0 {
 		select {
-		case <-time.After(f.takes):
+		case <-time.After(takes):
 		case <-ctx.Done():
 			return models.KeyRecord{}, models.Unavailable(ctx.Err())
 		}
+	}
+	if err == nil || err == models.ErrNotFound { // a request has a key
+		f.forget(keyID)
 	}
 	if err != nil {
 		return models.KeyRecord{}, err
 	}
 	return models.KeyRecord{APIKey: models.APIKey{ID: keyID, AccountID: accountID, RevokedAt: 1}}, nil
-}
-
-func (f *fakeStore) UncertainRevocations(context.Context) (keys []models.APIKey, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, id := range f.uncertain {
-		keys = append(keys, models.APIKey{ID: id, AccountID: "acct"})
-	}
-	return keys, nil
-}
-
-// What a process that ended has left uncertain is taken up, at the start and later.
-func TestResume(t *testing.T) {
-	f := &fakeStore{uncertain: []string{"left"}, script: map[string][]error{"left": times(errAway, 2)}}
-	revoking(t, f, Config{}, func(t *testing.T, r *Revoker) {
-		r.Resume()
-		synctest.Wait()
-		wantDoubt(t, r, 1, "left")
-		time.Sleep(resumeEvery - time.Second)
-		wantDoubt(t, r, 0)
-		f.mu.Lock()
-		if want := []string{"left ", "left ", "left "}; !cmp.Equal(f.tries, want) { // by nobody
-			t.Errorf("tries %q, want %q", f.tries, want)
-		}
-		f.uncertain, f.script["later"] = []string{"later"}, times(errAway, 10)
-		f.mu.Unlock()
-		time.Sleep(2 * time.Second)
-		wantDoubt(t, r, 1, "later")
-	})
 }
 
 // pauses are the times between tries.
@@ -158,6 +193,7 @@ func TestRevokeKey(t *testing.T) {
 				if n := strings.Count(log.String(), `msg="revocation confirmed" key=key `); (n == 1) != (err == nil) || n > 1 {
 					t.Errorf("it says %d times that it is confirmed: %s", n, log.String())
 				}
+				f.wantStored(t, 0)
 				if err != tt.want || err == nil && key.ID != "key" {
 					t.Errorf("%q, %v; want %v", key.ID, err, tt.want)
 				}
@@ -200,9 +236,10 @@ func TestLoggedFirst(t *testing.T) {
 func TestInDoubtUntilCertain(t *testing.T) {
 	f := &fakeStore{script: map[string][]error{"key": times(errAway, 7)}}
 	revoking(t, f, Config{Patience: time.Second}, func(t *testing.T, r *Revoker) {
-		if _, err := r.RevokeKey(t.Context(), ada, "acct", "key"); models.CodeOf(err) != models.CodeUnavailable {
+		if _, err := r.RevokeKey(t.Context(), ada, "acct", "key"); !isInDoubt(err) {
 			t.Errorf("%v, want it in doubt", err)
 		}
+		f.wantStored(t, 1)
 		wantDoubt(t, r, 1, "key")
 		if r.Pending("other", "key") {
 			t.Error("pending for another account")
@@ -228,7 +265,7 @@ func TestJoin(t *testing.T) {
 		var asking sync.WaitGroup
 		for i := range 32 {
 			asking.Go(func() {
-				if _, err := r.RevokeKey(t.Context(), []models.Actor{ada, bob}[i%2], "acct", "key"); models.CodeOf(err) != models.CodeUnavailable {
+				if _, err := r.RevokeKey(t.Context(), []models.Actor{ada, bob}[i%2], "acct", "key"); !isInDoubt(err) {
 					t.Errorf("%v, want it in doubt", err)
 				}
 			})
@@ -246,6 +283,11 @@ func TestJoin(t *testing.T) {
 			t.Errorf("tries for %v", f.tries)
 		}
 	})
+}
+
+func isInDoubt(err error) bool {
+	return models.CodeOf(err) == models.CodeUnavailable && errors.Is(err, models.ErrInDoubt) &&
+		!errors.Is(err, models.ErrNotRevoked)
 }
 
 // A caller that leaves or has waited enough does not end the try, whose end may be a good one.
@@ -267,25 +309,36 @@ func TestSlowTry(t *testing.T) {
 	})
 }
 
-// A database that hangs is not asked by every key in doubt at once, and they are of a bounded number.
+// A database that hangs is not asked by every key at once, neither for the
+// first time nor again. Who waits in vain for a turn is told that it is in
+// doubt, as the request is stored. Beyond Max the request is stored as well,
+// and taken up when there is room.
 func TestBounds(t *testing.T) {
 	const most, beyond = 40, 2
 	f := &fakeStore{takes: time.Hour, script: map[string][]error{}}
 	revoking(t, f, Config{Max: most}, func(t *testing.T, r *Revoker) {
 		var asking sync.WaitGroup
 		for i := range most + beyond {
-			asking.Go(func() { _, _ = r.RevokeKey(t.Context(), ada, "acct", fmt.Sprint("key", i)) })
+			asking.Go(func() {
+				if _, err := r.RevokeKey(t.Context(), ada, "acct", fmt.Sprint("key", i)); !isInDoubt(err) {
+					t.Errorf("%v, want it in doubt", err)
+				}
+			})
 		}
 		asking.Wait()
 		wantDoubt(t, r, most)
-		time.Sleep(10 * time.Second) // the first tries are given up
+		f.wantStored(t, most+beyond)
+		time.Sleep(10 * time.Minute)
 		f.mu.Lock()
-		if f.out != maxRetries {
-			t.Errorf("%d keys are tried again at once, want %d", f.out, maxRetries)
+		if f.most != maxFirsts+maxRetries {
+			t.Errorf("%d tries at once, want %d", f.most, maxFirsts+maxRetries)
 		}
+		f.takes = 0
 		f.mu.Unlock()
-		r.Close(t.Context())
-		wantDoubt(t, r, most)
+		r.Resume()
+		time.Sleep(time.Minute)
+		f.wantStored(t, 0)
+		wantDoubt(t, r, 0)
 	})
 }
 
@@ -297,7 +350,8 @@ func TestClose(t *testing.T) {
 			_, _ = r.RevokeKey(t.Context(), ada, "acct", id)
 		}
 		r.Close(t.Context())
-		if !strings.Contains(log.String(), `level=WARN msg="revocations were never confirmed: revoke these keys again" keys="[key_a key_b]"`) {
+		if !strings.Contains(log.String(), `level=WARN msg="revocations are not confirmed: `) ||
+			!strings.Contains(log.String(), `keys="[key_a key_b]"`) {
 			t.Errorf("the log has %s", log.String())
 		}
 		tries := len(f.tries)
@@ -307,6 +361,15 @@ func TestClose(t *testing.T) {
 		}
 		if _, err := r.RevokeKey(t.Context(), ada, "acct", "key_c"); err != nil || len(f.tries) != tries+1 {
 			t.Errorf("after Close: %v", err)
+		}
+		f.wantStored(t, 2)
+		// Nobody promises to try again.
+		f.script["key_d"] = times(errAway, 9)
+		for _, id := range []string{"key_a", "key_d"} {
+			_, err := r.RevokeKey(t.Context(), ada, "acct", id)
+			if models.CodeOf(err) != models.CodeUnavailable || errors.Is(err, models.ErrInDoubt) || errors.Is(err, models.ErrNotRevoked) {
+				t.Errorf("%s after Close: %v, want it unknown", id, err)
+			}
 		}
 	})
 }

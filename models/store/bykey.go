@@ -38,11 +38,7 @@ func (s *Store) stillWorks(tx *gorm.DB, p models.Principal, needs models.Permiss
 		models.APIKey
 		Now models.Instant
 	}
-	clock := "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
-	if s.dialect == postgres {
-		clock = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-	}
-	err := first(tx.Model(&models.APIKey{}).Select("permissions, expires_at, revoked_at, "+clock+" AS now").
+	err := first(tx.Model(&models.APIKey{}).Select("permissions, expires_at, revoked_at, "+s.clock()+" AS now").
 		Where("account_id = ? AND id = ?", p.AccountID, p.KeyID), &key)
 	if err != nil {
 		return err
@@ -56,6 +52,14 @@ func (s *Store) stillWorks(tx *gorm.DB, p models.Principal, needs models.Permiss
 		return models.ErrKeyNarrowed
 	}
 	return nil
+}
+
+// clock is the expression for an Instant of the database's clock.
+func (s *Store) clock() string {
+	if s.dialect == postgres {
+		return "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+	}
+	return "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
 }
 
 // turns lets a number of callers in at once, the others in the order in which they came.

@@ -19,6 +19,9 @@ func TestRevocationThatIsNotReplicatedIsNotConfirmed(t *testing.T) {
 	db := storetest.DB(t, url)
 	cluster.SetStandbys(t, "missing")
 	cluster.CommitsWait(t)
+	if err := st.RequestRevocation(t.Context(), storetest.Actor(owner), owner.AccountID, key.ID); err != nil {
+		t.Fatal(err) // waits for no standby
+	}
 	revoke := func() <-chan error {
 		done := make(chan error, 1)
 		go func() {
@@ -51,11 +54,12 @@ func TestRevocationThatIsNotReplicatedIsNotConfirmed(t *testing.T) {
 		t.Helper()
 		other := storetest.Open(t, url) // as another replica sees it
 		k, err := other.Key(t.Context(), owner.AccountID, key.ID)
-		if err != nil || k.RevokedAt.IsZero() || k.RevocationUncertain != want {
-			t.Errorf("revoked at %v, uncertain %v, %v; want %v", k.RevokedAt.Time(), k.RevocationUncertain, err, want)
+		if err != nil || k.RevokedAt.IsZero() || k.Revoking != want {
+			t.Errorf("revoked at %v, uncertain %v, %v; want %v", k.RevokedAt.Time(), k.Revoking, err, want)
 		}
-		left, err := other.UncertainRevocations(t.Context())
-		if err != nil || len(left) == 1 != want || want && (left[0].ID != key.ID || left[0].AccountID != owner.AccountID) {
+		left, err := other.RevocationRequests(t.Context(), 0)
+		if err != nil || len(left) == 1 != want || want && (left[0].KeyID != key.ID || left[0].AccountID != owner.AccountID ||
+			left[0].Actor() != storetest.Actor(owner)) {
 			t.Errorf("left uncertain: %+v, %v", left, err)
 		}
 	}

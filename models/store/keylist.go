@@ -102,19 +102,22 @@ type keyRow struct {
 	RefusedAgent *string
 	RefusedRoute *string
 	RefusedAs    *models.Outcome
+	Revoking     bool
 }
 
 func (s *Store) keyRecords(ctx context.Context) *gorm.DB {
 	return s.read.WithContext(ctx).Table("api_keys AS k").
 		Select(s.columns(&models.APIKey{}, "k") + `, u.email AS creator_email, l.used_at, l.ip AS used_ip, l.user_agent AS used_agent, l.route AS used_route,
-			r.used_at AS refused_at, r.ip AS refused_ip, r.user_agent AS refused_agent, r.route AS refused_route, r.outcome AS refused_as`).
+			r.used_at AS refused_at, r.ip AS refused_ip, r.user_agent AS refused_agent, r.route AS refused_route, r.outcome AS refused_as,
+			q.key_id IS NOT NULL AS revoking`).
 		Joins("JOIN users u ON u.id = k.created_by").
 		Joins("LEFT JOIN last_uses l ON l.key_id = k.id AND l.refused = false").
-		Joins("LEFT JOIN last_uses r ON r.key_id = k.id AND r.refused = true")
+		Joins("LEFT JOIN last_uses r ON r.key_id = k.id AND r.refused = true").
+		Joins("LEFT JOIN revocation_requests q ON q.key_id = k.id")
 }
 
 func (r *keyRow) record() models.KeyRecord {
-	rec := models.KeyRecord{APIKey: r.APIKey, CreatorEmail: r.CreatorEmail}
+	rec := models.KeyRecord{APIKey: r.APIKey, CreatorEmail: r.CreatorEmail, Revoking: r.Revoking}
 	if r.UsedAt != nil {
 		rec.LastUse = models.LastUse{
 			KeyID: r.ID, UsedAt: *r.UsedAt, IP: *r.UsedIP, UserAgent: *r.UsedAgent, Route: *r.UsedRoute, Outcome: models.OutcomeAccepted,

@@ -47,6 +47,7 @@ var noStatement = []string{"Close", "Followed", "Location", "RecordTimelines", "
 var calls = map[string]func(c *caller) error{
 	"AccountByID":   func(c *caller) error { _, err := c.AccountByID(c.Context(), c.owner.AccountID); return err },
 	"AccountByName": func(c *caller) error { _, err := c.AccountByName(c.Context(), c.owner.AccountName); return err },
+	"AccountOfKey":  func(c *caller) error { _, key := c.key(); _, err := c.AccountOfKey(c.Context(), key.ID); return err },
 	"AddSetupToken": func(c *caller) error { return c.AddSetupToken(c.Context(), []byte(c.name("added"))) },
 	"AddUser": func(c *caller) error {
 		_, err := c.AddUser(c.Context(), c.by, models.NewUser{Email: c.name("added"), Account: c.name("Added"), Role: models.RoleAdmin})
@@ -86,6 +87,7 @@ var calls = map[string]func(c *caller) error{
 		_, err := c.DailyCosts(c.Context(), c.owner.AccountID, models.CostFilter{To: 1})
 		return err
 	},
+	"DropRequest": func(c *caller) error { return c.DropRequest(c.Context(), c.owner.AccountID, "none") },
 	"EndSession": func(c *caller) error {
 		in := storetest.SignIn(c.owner, c.name("ended"))
 		if err := c.StartSession(c.Context(), in); err != nil {
@@ -201,6 +203,26 @@ var calls = map[string]func(c *caller) error{
 		_, err := c.ReplaceReport(c.Context(), c.by, c.owner.AccountID, "a file", report(models.ReportRow{Day: 1, Organization: "o", Repository: "r"}))
 		return err
 	},
+	"RequestRevocation": func(c *caller) error {
+		_, key := c.key()
+		for range 2 { // the second finds the request stored
+			if err := c.RequestRevocation(c.Context(), c.by, key.AccountID, key.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
+	"RevocationRequests": func(c *caller) error {
+		_, key := c.key()
+		if err := c.RequestRevocation(c.Context(), c.by, key.AccountID, key.ID); err != nil {
+			return err
+		}
+		list, err := c.RevocationRequests(c.Context(), 0)
+		if err == nil && len(list) == 0 {
+			err = fmt.Errorf("no requests")
+		}
+		return err
+	},
 	"RevokeAnyKey": func(c *caller) error {
 		_, key := c.key()
 		_, err := c.RevokeAnyKey(c.Context(), c.by, key.ID)
@@ -208,11 +230,10 @@ var calls = map[string]func(c *caller) error{
 	},
 	"RevokeKey": func(c *caller) error {
 		_, key := c.key()
-		for range 2 { // the second confirms what is uncertain
+		for range 2 { // the second confirms the first
 			if _, err := c.RevokeKey(c.Context(), c.by, key.AccountID, key.ID); err != nil {
 				return err
 			}
-			c.exec("UPDATE api_keys SET revocation_uncertain = true WHERE id = '%s'", key.ID)
 		}
 		return nil
 	},
@@ -234,15 +255,6 @@ var calls = map[string]func(c *caller) error{
 	"SetPassword": func(c *caller) error { return c.SetPassword(c.Context(), c.by, c.owner.Email, "none") },
 	"StartSession": func(c *caller) error {
 		return c.StartSession(c.Context(), storetest.SignIn(c.owner, c.name("started")))
-	},
-	"UncertainRevocations": func(c *caller) error {
-		_, key := c.key()
-		c.exec("UPDATE api_keys SET revocation_uncertain = true WHERE id = '%s'", key.ID)
-		list, err := c.UncertainRevocations(c.Context())
-		if err == nil && len(list) == 0 {
-			err = fmt.Errorf("none is uncertain")
-		}
-		return err
 	},
 	"UseByDay": func(c *caller) error {
 		_, key := c.key()

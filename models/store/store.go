@@ -128,24 +128,32 @@ func detach(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // change runs fn in one transaction on the primary and returns nil only after COMMIT returned cleanly: any
-// other end, code "unavailable", leaves it open whether the change was made. fn
-// may run twice; the first run is rolled back then.
+// other end, code "unavailable", leaves it open whether the change was made,
+// unless models.ErrNotChanged is in the chain. fn may run twice; the first run
+// is rolled back then.
 func (s *Store) change(ctx context.Context, doing string, fn func(tx *gorm.DB, now models.Instant) error) error {
 	ctx, cancel := detach(ctx)
 	defer cancel()
-	if s.dialect == postgres {
-		once := func() error {
-			return s.changePostgres(ctx, "5s", func(tx *gorm.DB) error { return fn(tx, models.At(s.now())) })
-		}
-		err := once()
-		if isStale(err) { // which has rolled everything back
-			err = once()
-		}
-		return classify(doing, err)
+	complete := false // only COMMIT is left to do
+	run := func(tx *gorm.DB) error {
+		complete = false
+		err := fn(tx, models.At(s.now()))
+		complete = err == nil
+		return err
 	}
-	return classify(doing, s.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		return fn(tx, models.At(s.now()))
-	}))
+	var err error
+	if s.dialect == postgres {
+		err = s.changePostgres(ctx, "5s", run)
+		if isStale(err) { // which has rolled everything back
+			err = s.changePostgres(ctx, "5s", run)
+		}
+	} else {
+		err = s.write.WithContext(ctx).Transaction(run)
+	}
+	if !complete && isOutage(err) {
+		err = fmt.Errorf("%w: %w", models.ErrNotChanged, err)
+	}
+	return classify(doing, err)
 }
 
 // lockName makes changes that name the same thing wait for each other until their transaction ends. SQLite has one writer.

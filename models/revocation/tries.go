@@ -1,0 +1,176 @@
+package revocation
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"cicosts/models"
+)
+
+// run stores the request and tries it until the outcome is certain or Close.
+func (r *Revoker) run(t *task) {
+	if !t.resumed {
+		ctx, cancel := context.WithTimeout(context.Background(), r.cfg.Patience)
+		defer cancel()
+		if t.err = r.request(ctx, t.by, t.target); t.err != nil {
+			r.end(t)
+			return
+		}
+	}
+	close(t.stored)
+	if !r.first(t) && !r.retry(t) {
+		return // and stays under way, for Close to name
+	}
+	if t.err == nil {
+		r.confirmed(t.key, t.by)
+	}
+	r.end(t)
+}
+
+// request stores the request of a revocation, and tries that again while it
+// fails and ctx lasts.
+func (r *Revoker) request(ctx context.Context, by models.Actor, to target) error {
+	var unknown error // of a try that may have stored it
+	for {
+		err := r.cfg.Store.RequestRevocation(ctx, by, to.accountID, to.keyID)
+		if models.CodeOf(err) != models.CodeUnavailable {
+			return err
+		}
+		if unknown == nil && !errors.Is(err, models.ErrNotChanged) {
+			unknown = err
+		}
+		select {
+		case <-time.After(requestPause):
+			continue
+		case <-ctx.Done():
+		case <-r.stop:
+		}
+		if unknown != nil {
+			return models.RevocationUnknown(unknown)
+		}
+		return models.NotRevoked(err)
+	}
+}
+
+// drop deletes a request, and reports whether it is gone for certain.
+func (r *Revoker) drop(to target) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), tryTimeout)
+	defer cancel()
+	err := r.cfg.Store.DropRequest(ctx, to.accountID, to.keyID)
+	if err != nil {
+		r.cfg.Log.Error("the request of a revocation that failed was not dropped, so it is tried again",
+			"key", to.keyID, "error", err)
+	}
+	return err == nil
+}
+
+// end forgets a task and tells its callers.
+func (r *Revoker) end(t *task) {
+	r.mu.Lock()
+	delete(r.underWay, t.target)
+	doubted := t.doubt
+	if doubted {
+		r.inDoubt--
+	}
+	r.mu.Unlock()
+	if doubted && t.err != nil {
+		r.cfg.Log.Info("a revocation is no longer in doubt: the key is not revoked", "key", t.keyID, "error", t.err)
+	}
+	close(t.done)
+}
+
+// confirmed logs a revocation before anybody is told of it, so that it is known where the database has forgotten it after a
+// failover.
+func (r *Revoker) confirmed(key models.KeyRecord, by models.Actor) {
+	r.cfg.Log.Info("revocation confirmed", "key", key.ID, "account", key.AccountID, "revoked_at", key.RevokedAt.Time(),
+		"asked_by", string(by.Type)+" "+by.ID)
+}
+
+// first tries for the first time, and reports whether the outcome is certain.
+func (r *Revoker) first(t *task) bool {
+	slots := r.firsts
+	if t.resumed {
+		slots = r.retries
+	}
+	select {
+	case slots <- struct{}{}:
+	case <-r.stop:
+		r.setDoubt(t)
+		return false
+	}
+	err := r.try(t)
+	<-slots
+	if err == nil || errors.Is(err, models.ErrNotFound) {
+		return true
+	}
+	// A defect leaves the key as it was, but only a first try shows that. Where
+	// somebody was told that it is tried again, it is.
+	if models.CodeOf(err) != models.CodeUnavailable && !t.resumed && !r.doubted(t) && r.drop(t.target) {
+		return true
+	}
+	r.setDoubt(t)
+	r.cfg.Log.Warn("a revocation is in doubt: trying again", "key", t.keyID, "error", err)
+	return false
+}
+
+// retry reports whether the outcome became certain.
+func (r *Revoker) retry(t *task) bool {
+	for pause := r.cfg.Pause; ; pause = min(2*pause, r.cfg.MaxPause) {
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-t.again:
+			timer.Stop()
+		case <-r.stop:
+			timer.Stop()
+			return false
+		}
+		select {
+		case r.retries <- struct{}{}:
+		case <-r.stop:
+			return false
+		}
+		err := r.tryAgain(t)
+		<-r.retries
+		if err == nil || errors.Is(err, models.ErrNotFound) {
+			return true
+		}
+		r.cfg.Log.Debug("a revocation is still in doubt", "key", t.keyID, "error", err)
+	}
+}
+
+// tryAgain tries once more. It stores the request again first, which a failover
+// may have lost.
+func (r *Revoker) tryAgain(t *task) error {
+	ctx, cancel := context.WithTimeout(context.Background(), tryTimeout)
+	defer cancel()
+	if err := r.cfg.Store.RequestRevocation(ctx, t.by, t.accountID, t.keyID); err != nil {
+		t.err = err
+		return err
+	}
+	return r.try(t)
+}
+
+// try asks the store once, for its own time: a caller that has left must not cut it short.
+func (r *Revoker) try(t *task) error {
+	ctx, cancel := context.WithTimeout(context.Background(), tryTimeout)
+	defer cancel()
+	t.key, t.err = r.cfg.Store.RevokeKey(ctx, t.by, t.accountID, t.keyID)
+	return t.err
+}
+
+func (r *Revoker) setDoubt(t *task) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !t.doubt && r.underWay[t.target] == t {
+		t.doubt = true
+		r.inDoubt++
+	}
+}
+
+func (r *Revoker) doubted(t *task) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return t.doubt
+}
