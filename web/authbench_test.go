@@ -221,7 +221,7 @@ func serveBench(b *testing.B, st *store.Store, uses Recorder, keys Verifier) str
 	e.Use(s.observe, s.protect)
 	middleware := []echo.MiddlewareFunc{bound(requestTimeout)}
 	if keys != nil {
-		middleware = append(middleware, s.authenticate("GET /v1/key", models.CostsRead))
+		middleware = append(middleware, s.authenticate(apiRoute{method: http.MethodGet, path: "/v1/key", access: needs(models.CostsRead)}))
 	}
 	e.GET("/v1/key", func(c echo.Context) error { return c.JSONBlob(http.StatusOK, keyAnswer) }, middleware...)
 	srv := httptest.NewServer(headAsGet(e))
@@ -235,16 +235,19 @@ type countingSource struct {
 	n atomic.Int64
 }
 
-func (c *countingSource) KeysByHash(ctx context.Context, h []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
+func (c *countingSource) KeysByHash(ctx context.Context, h []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error) {
 	c.n.Add(1)
-	return c.Source.KeysByHash(ctx, h, found)
+	return c.Source.KeysByHash(ctx, h, describe, found)
 }
 
 // eachConns is the size of the pool of the ways that the keyring is compared with, which is that of the pages'.
 const eachConns = 8
 
 // preparedEach is what the keyring is compared with: one prepared SELECT by pgx for each request.
-type preparedEach struct{ pool *pgxpool.Pool }
+type preparedEach struct {
+	Verifier // none: the benchmarks' route asks for no Description
+	pool     *pgxpool.Pool
+}
 
 func newPreparedEach(b *testing.B, url string) *preparedEach {
 	cfg, err := pgxpool.ParseConfig(url)
@@ -257,7 +260,7 @@ func newPreparedEach(b *testing.B, url string) *preparedEach {
 		b.Fatal(err)
 	}
 	b.Cleanup(pool.Close)
-	return &preparedEach{pool}
+	return &preparedEach{pool: pool}
 }
 
 func (p *preparedEach) Verify(ctx context.Context, text string) (models.Principal, error) {
@@ -280,7 +283,10 @@ func (p *preparedEach) Verify(ctx context.Context, text string) (models.Principa
 }
 
 // gormEach is the same through GORM.
-type gormEach struct{ db *gorm.DB }
+type gormEach struct {
+	Verifier // none
+	db       *gorm.DB
+}
 
 func newGormEach(b *testing.B, url string) *gormEach {
 	db, err := gorm.Open(gormpostgres.Open(url), &gorm.Config{Logger: logger.Discard, SkipDefaultTransaction: true})
@@ -294,7 +300,7 @@ func newGormEach(b *testing.B, url string) *gormEach {
 	sqlDB.SetMaxOpenConns(eachConns)
 	sqlDB.SetMaxIdleConns(eachConns)
 	b.Cleanup(func() { sqlDB.Close() })
-	return &gormEach{db}
+	return &gormEach{db: db}
 }
 
 func (s *gormEach) Verify(ctx context.Context, text string) (models.Principal, error) {

@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write the golden files instead of compa
 
 // allPages and allEndpoints are the route tables, with handlers that cannot be called.
 func allPages() []pageRoute    { return pageRoutes(handlers.New(handlers.Config{})) }
-func allEndpoints() []apiRoute { return apiRoutes(v1.New(nil, nil, nil), 0) }
+func allEndpoints() []apiRoute { return apiRoutes(v1.New(nil, nil, nil)) }
 
 // TestRoutes shows who may call what in one file, so that no change of it goes unseen.
 func TestRoutes(t *testing.T) {
