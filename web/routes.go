@@ -37,28 +37,35 @@ func (a access) allows(role models.Role) bool {
 	return false
 }
 
+// Answers that show a secret are never compressed, because their length could tell of it (the BREACH attack).
+const (
+	showsSecret = true
+	showsNone   = false
+)
+
 type pageRoute struct {
 	method, path string
 	access       access
+	secret       bool // showsSecret or showsNone
 	handle       echo.HandlerFunc
 }
 
 func pageRoutes(p *handlers.Pages) []pageRoute {
 	const get, post = http.MethodGet, http.MethodPost
 	return []pageRoute{
-		{get, "/setup", public, p.SetupForm},
-		{post, "/setup", public, p.Setup},
-		{get, "/login", public, p.LoginForm},
-		{post, "/login", public, p.Login},
-		{post, "/logout", public, p.Logout},
-		{get, "/", public, p.Home},
-		{get, "/settings/api", keyReaders, p.List},
-		{get, "/settings/api/new", keyManagers, p.New},
-		{post, "/settings/api/keys", keyManagers, p.Create},
-		{get, "/settings/api/keys/:id", keyReaders, p.Key},
-		{get, "/settings/api/keys/:id/revoke", keyManagers, p.RevokeForm},
-		{post, "/settings/api/keys/:id/revoke", keyManagers, p.Revoke},
-		{post, "/settings/api/failovers/:id/looked-at", keyManagers, p.LookedAt},
+		{get, "/setup", public, showsSecret, p.SetupForm},
+		{post, "/setup", public, showsSecret, p.Setup},
+		{get, "/login", public, showsNone, p.LoginForm},
+		{post, "/login", public, showsNone, p.Login},
+		{post, "/logout", public, showsNone, p.Logout},
+		{get, "/", public, showsNone, p.Home},
+		{get, "/settings/api", keyReaders, showsNone, p.List},
+		{get, "/settings/api/new", keyManagers, showsNone, p.New},
+		{post, "/settings/api/keys", keyManagers, showsSecret, p.Create},
+		{get, "/settings/api/keys/:id", keyReaders, showsNone, p.Key},
+		{get, "/settings/api/keys/:id/revoke", keyManagers, showsNone, p.RevokeForm},
+		{post, "/settings/api/keys/:id/revoke", keyManagers, showsNone, p.Revoke},
+		{post, "/settings/api/failovers/:id/looked-at", keyManagers, showsNone, p.LookedAt},
 	}
 }
 
@@ -105,6 +112,7 @@ func (s *server) addPages(e *echo.Echo) {
 		if r.access == closed {
 			panic(fmt.Sprintf("%s %s says not who may open it", r.method, r.path))
 		}
+		s.plain[r.method+" "+r.path] = r.secret
 		e.Add(r.method, r.path, r.handle, bound(requestTimeout), s.sameSite, parseForm, s.identify, s.admit(r.access))
 	}
 }

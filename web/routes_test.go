@@ -25,7 +25,11 @@ func allEndpoints() []apiRoute { return apiRoutes(v1.New(nil, nil, nil)) }
 func TestRoutes(t *testing.T) {
 	var b strings.Builder
 	for _, r := range allPages() {
-		fmt.Fprintf(&b, "%-6s %-34s %s\n", r.method, r.path, r.access)
+		secret := ""
+		if r.secret {
+			secret = "; shows a secret"
+		}
+		fmt.Fprintf(&b, "%-6s %-34s %s%s\n", r.method, r.path, r.access, secret)
 	}
 	for _, r := range allEndpoints() {
 		fmt.Fprintf(&b, "%-6s %-34s %s\n", r.method, r.path, r.access)

@@ -75,6 +75,7 @@ type server struct {
 	Config
 	base     *url.URL
 	sessions *sessions
+	plain    map[string]bool // routes (method, space, pattern) whose answers are never compressed
 }
 
 // New returns the handler of everything that the program serves.
@@ -94,16 +95,17 @@ func newServer(cfg Config) (*server, *echo.Echo, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &server{Config: cfg, base: base, sessions: newSessions(cfg.Store, cfg.CookieKeys, base.Scheme == "https")}
+	s := &server{Config: cfg, base: base, sessions: newSessions(cfg.Store, cfg.CookieKeys, base.Scheme == "https"), plain: map[string]bool{}}
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.handleError
 	e.IPExtractor = clientAddress(cfg.TrustedProxies)
-	e.Use(s.observe, s.protect)
+	e.Use(s.compress, s.observe, s.protect)
 	s.addPages(e)
 	s.addAPI(e, apiRoutes(v1.New(s.Store, s.Revoker, s.Now)))
+	s.plain[http.MethodGet+" "+static.Prefix+"*"] = true // compressed already
 	e.GET(static.Prefix+"*", func(c echo.Context) error {
-		static.ServeHTTP(c.Response(), c.Request())
+		static.Serve(c.Response(), c.Request(), acceptsGzip(c.Request().Header))
 		return nil
 	})
 	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
