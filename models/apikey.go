@@ -75,7 +75,8 @@ type KeyState struct {
 	Description *KeyDescription // of the same snapshot; nil unless it was asked for
 }
 
-// KeyDescription is what GET /v1/key shows of a key beside its Principal. It is read-only, because requests share it.
+// KeyDescription is what GET /v1/key shows of a key beside its Principal. It is
+// read-only, because requests share it.
 type KeyDescription struct {
 	Name        string
 	AccountName string

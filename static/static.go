@@ -71,8 +71,8 @@ func compress(body []byte) []byte {
 	return buf.Bytes()
 }
 
-// Serve answers with the file whose URL is asked for, or 404; as gzip if the client accepts
-// that.
+// Serve answers with the file whose URL is asked for, or 404; as gzip if the
+// client accepts that.
 func Serve(w http.ResponseWriter, r *http.Request, acceptsGzip bool) {
 	f, ok := byURL[r.URL.Path]
 	if !ok {

@@ -66,7 +66,8 @@ func TestAPIKeyOfItself(t *testing.T) {
 	})
 }
 
-// The check of the key brings what GET /v1/key shows: no other statement is sent, and nothing is remembered.
+// The check of the key brings what GET /v1/key shows: no other statement is
+// sent, and nothing is remembered.
 func TestAPIKeyOfItselfAsksOnce(t *testing.T) {
 	counted := &countingSource{}
 	eachSite(t, func(t *testing.T, s *site) {

@@ -62,7 +62,8 @@ func errForbidden(permission string) error {
 	}
 }
 
-// authenticate lets in requests whose key works and may call the route, and records the use.
+// authenticate lets in requests whose key works and may call the route, and
+// records the use.
 func (s *server) authenticate(r apiRoute) echo.MiddlewareFunc {
 	route, permission, check := r.method+" "+r.path, r.access.permission, s.Keys.Verify
 	if r.describes {

@@ -11,10 +11,12 @@ import (
 )
 
 const (
-	// minCompressed is the size in bytes from which an answer is worth compressing.
+	// minCompressed is the size in bytes from which an answer is worth
+	// compressing.
 	minCompressed = 1 << 10
-	// gzipLevel is chosen by BenchmarkCompress, on a page of 50 keys: gzip.DefaultCompression takes twice as long for a
-	// twentieth fewer bytes, and gzip.BestSpeed takes as long for a seventh more.
+	// gzipLevel is chosen by BenchmarkCompress, on a page of 50 keys:
+	// gzip.DefaultCompression takes twice as long for a twentieth fewer
+	// bytes, and gzip.BestSpeed takes as long for a seventh more.
 	gzipLevel = 3
 )
 
@@ -27,8 +29,9 @@ var gzipWriters = sync.Pool{New: func() any {
 	return w
 }}
 
-// compress sends answers of minCompressed bytes or more as gzip to clients that accept it, except those of the routes in
-// s.plain. It compresses errors too, so it must stand before the middleware that writes them.
+// compress sends answers of minCompressed bytes or more as gzip to clients that
+// accept it, except those of the routes in s.plain. It compresses errors too,
+// so it must stand before the middleware that writes them.
 func (s *server) compress(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if s.plain[c.Request().Method+" "+c.Path()] {
@@ -44,8 +47,9 @@ func (s *server) compress(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// compressor decides on the first write whether to compress, because pages and endpoints write their answer at once. An
-// answer that begins with less than minCompressed bytes is sent as it is. It cannot flush.
+// compressor decides on the first write whether to compress, because pages and
+// endpoints write their answer at once. An answer that begins with less than
+// minCompressed bytes is sent as it is. It cannot flush.
 type compressor struct {
 	http.ResponseWriter
 	asked  http.Header // of the request

@@ -16,7 +16,8 @@ import (
 	"cicosts/static"
 )
 
-// plain returns the answer's text, and fails unless the headers tell truly how it was sent.
+// plain returns the answer's text, and fails unless the headers tell truly how
+// it was sent.
 func (a *answer) plain() string {
 	a.t.Helper()
 	if n, err := strconv.Atoi(a.header.Get("Content-Length")); err == nil && n != len(a.body) {
@@ -42,7 +43,8 @@ func (a *answer) plain() string {
 
 func (a *answer) compressed() bool { return a.header.Get("Content-Encoding") == "gzip" }
 
-// wantCompressed fails unless a is compressed or not, as want says, and tells caches what it depends on.
+// wantCompressed fails unless a is compressed or not, as want says, and tells
+// caches what it depends on.
 func (a *answer) wantCompressed(want bool) *answer {
 	a.t.Helper()
 	if a.compressed() != want {
@@ -59,7 +61,8 @@ func variable(a *answer) string {
 	return strings.ReplaceAll(a.plain(), a.header.Get("X-Request-Id"), "REQUEST")
 }
 
-// Pages and answers of the API are compressed where that saves something, errors included, and are the same without it.
+// Pages and answers of the API are compressed where that saves something,
+// errors included, and are the same without it.
 func TestAnswersAreCompressed(t *testing.T) {
 	s := sqliteSite(t)
 	b, owner := s.owner()
@@ -97,7 +100,7 @@ func TestAnswersAreCompressed(t *testing.T) {
 	b.get("/v1/key", "Accept-Encoding", "gzip").want(http.StatusUnauthorized).wantCompressed(false) // likewise
 }
 
-// What cannot have a body has none, and HEAD has the headers of GET.
+// An answer that cannot have a body has none, and HEAD has the headers of GET.
 func TestAnswersWithoutBodyAreNotCompressed(t *testing.T) {
 	s := sqliteSite(t)
 	b, owner := s.owner()
@@ -124,7 +127,8 @@ func TestAnswersWithoutBodyAreNotCompressed(t *testing.T) {
 	b.get("/v1/key", append(asked, "Authorization", "Bearer "+secret.Reveal())...).want(http.StatusUnauthorized).wantCompressed(false)
 }
 
-// Pages that show a secret are sent as they are, however long, also where the form is shown again.
+// Pages that show a secret are sent as they are, however long, also where the
+// form is shown again.
 func TestSecretsAreNotCompressed(t *testing.T) {
 	s := sqliteSite(t)
 	s.mintToken(setupToken)

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// acceptsGzip reports whether a client prefers gzip to a plain answer, by its Accept-Encoding headers (RFC 9110, section
-// 12.5.3). Without such a header, or with one that is malformed about gzip, the plain answer is the safe one.
+// acceptsGzip reports whether a client prefers gzip to a plain answer, by its
+// Accept-Encoding headers (RFC 9110, section 12.5.3). Without such a header, or
+// with one that is malformed about gzip, the plain answer is the safe one.
 func acceptsGzip(h http.Header) bool {
 	gzip, identity, others := -1, -1, -1 // weights in thousandths; -1: not named
 	for _, line := range h.Values("Accept-Encoding") {
@@ -30,8 +31,8 @@ func acceptsGzip(h http.Header) bool {
 	return gzip > 0 && gzip >= identity
 }
 
-// parseCoding reads one element of Accept-Encoding: a coding in lower case, and its weight in thousandths. A malformed
-// weight is 0.
+// parseCoding reads one element of Accept-Encoding: a coding in lower case, and
+// its weight in thousandths. A malformed weight is 0.
 func parseCoding(element string) (coding string, weight int) {
 	coding, parameter, weighted := strings.Cut(element, ";")
 	coding = strings.ToLower(strings.Trim(coding, " \t"))
@@ -46,8 +47,8 @@ func parseCoding(element string) (coding string, weight int) {
 	return coding, parseWeight(value)
 }
 
-// parseWeight reads a qvalue (RFC 9110, section 12.4.2) in thousandths: 0 or 1, and up to three decimals. What is none, or
-// is more than 1, is 0.
+// parseWeight reads a qvalue (RFC 9110, section 12.4.2) in thousandths: 0 or 1,
+// and up to three decimals. Anything else is 0.
 func parseWeight(value string) int {
 	whole, decimals, _ := strings.Cut(value, ".")
 	if whole != "0" && whole != "1" || len(decimals) > 3 {

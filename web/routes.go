@@ -37,7 +37,8 @@ func (a access) allows(role models.Role) bool {
 	return false
 }
 
-// Answers that show a secret are never compressed, because their length could tell of it (the BREACH attack).
+// Answers that show a secret are never compressed, because their length could
+// tell of it (the BREACH attack).
 const (
 	showsSecret = true
 	showsNone   = false

@@ -22,7 +22,8 @@ import (
 	"cicosts/static"
 )
 
-// Config is what the server needs. All fields but TrustedProxies, Metrics, Log and Now are required.
+// Config is what the server needs. All fields but TrustedProxies, Metrics, Log
+// and Now are required.
 type Config struct {
 	Store Store
 	// Revoker sees revocations through.

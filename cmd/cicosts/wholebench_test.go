@@ -23,12 +23,15 @@ import (
 	"cicosts/web/loadtest"
 )
 
-// benchKeys is how many keys the account of BenchmarkWhole has: a full page of the list.
+// benchKeys is how many keys the account of BenchmarkWhole has: a full page of
+// the list.
 const benchKeys = 50
 
-// BenchmarkWhole runs the built program in a process of its own and asks GET /v1/key over loopback, with keys that work
-// and with unknown ones, in turns. On PostgreSQL a bare Echo handler, in a process too, takes turns with them. It prints
-// the rows of the README's table. Clients, servers and PostgreSQL share the machine; the log goes to a file.
+// BenchmarkWhole runs the built program in a process of its own and asks GET
+// /v1/key over loopback, with keys that work and with unknown ones, in turns.
+// On PostgreSQL a bare Echo handler, in a process too, takes turns with them.
+// It prints the rows of the README's table. Clients, servers and PostgreSQL
+// share the machine; the log goes to a file.
 func BenchmarkWhole(b *testing.B) {
 	bin := buildProgram(b)
 	for _, database := range []struct {
@@ -104,7 +107,8 @@ type benchServer struct {
 	person *person
 }
 
-// startServer starts cmd, which must listen on addr, and waits until it answers.
+// startServer starts cmd, which must listen on addr, and waits until it
+// answers.
 func startServer(b *testing.B, addr string, cmd *exec.Cmd) *benchServer {
 	b.Helper()
 	open := func(name string) *os.File {
@@ -138,7 +142,7 @@ func startServer(b *testing.B, addr string, cmd *exec.Cmd) *benchServer {
 	}
 }
 
-// freeAddr returns a loopback address that nobody listens on.
+// freeAddr returns a loopback address that is free.
 func freeAddr(b *testing.B) string {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -178,7 +182,8 @@ func (p *benchServer) setUp(b *testing.B) (keys []string) {
 	return keys
 }
 
-// listBytes returns how many bytes a page of the list has on its way to a browser.
+// listBytes returns how many bytes a page of the list has on its way to a
+// browser.
 func (p *benchServer) listBytes(b *testing.B) int {
 	b.Helper()
 	req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "http://"+p.addr+"/settings/api", nil)
@@ -198,7 +203,8 @@ func (p *benchServer) listBytes(b *testing.B) int {
 	return len(body)
 }
 
-// bareDatabase and bareAddr are the environment of the process that TestBareHandler is for.
+// bareDatabase and bareAddr are the environment of the process that
+// TestBareHandler is for.
 const (
 	bareDatabase = "CICOSTS_BENCH_BARE_DATABASE"
 	bareAddr     = "CICOSTS_BENCH_BARE_ADDR"
@@ -213,8 +219,9 @@ func startBare(b *testing.B, database string) string {
 	return startServer(b, addr, cmd).addr
 }
 
-// TestBareHandler is what the program is compared with, and no test: Echo and one SELECT through GORM for each request,
-// without ids, log, metrics, time limits and a record of the use.
+// TestBareHandler is what the program is compared with, and no test: Echo and
+// one SELECT through GORM for each request, without ids, log, metrics, time
+// limits and a record of the use.
 func TestBareHandler(t *testing.T) {
 	database, addr := os.Getenv(bareDatabase), os.Getenv(bareAddr)
 	if database == "" {

@@ -33,8 +33,9 @@ type keyAccount struct {
 	Name string `json:"name"`
 }
 
-// Key answers GET /v1/key: the presented key itself, as it was when it was checked. The route must ask for the principal's
-// Description, so that the answer needs no statement of its own.
+// Key answers GET /v1/key: the presented key itself, as it was when it was
+// checked. The route must ask for the principal's Description, so that the
+// answer needs no statement of its own.
 func (a *API) Key(c echo.Context) error {
 	p := principalOf(c)
 	d := p.Description

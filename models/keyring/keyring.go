@@ -22,8 +22,10 @@ var ErrUnavailable = errors.New("the key could not be checked")
 
 // Source is the primary database.
 type Source interface {
-	// KeysByHash appends the state of every key whose hash is among hashes, from a snapshot taken after the call began. With
-	// describe each state has a Description of that snapshot. When ctx ends, it must return at once.
+	// KeysByHash appends the state of every key whose hash is among hashes,
+	// from a snapshot taken after the call began. With describe each state
+	// has a Description of that snapshot. When ctx ends, it must return at
+	// once.
 	KeysByHash(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error)
 }
 
@@ -78,8 +80,9 @@ func (k *Keyring) Verify(ctx context.Context, text string) (models.Principal, er
 	return k.check(ctx, text, false)
 }
 
-// Describe is Verify for a Principal with a Description, which is of the snapshot that the key was checked in. It makes
-// the batch that it joins slower, and sends no statement of its own.
+// Describe is Verify for a Principal with a Description, which is of the
+// snapshot that the key was checked in. It makes the batch that it joins
+// slower, and sends no statement of its own.
 func (k *Keyring) Describe(ctx context.Context, text string) (models.Principal, error) {
 	return k.check(ctx, text, true)
 }

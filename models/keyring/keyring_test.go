@@ -123,7 +123,8 @@ func TestVerify(t *testing.T) {
 	})
 }
 
-// A description comes with the statement that checks the key, and only to those who ask for one.
+// A description comes with the statement that checks the key, and only to those
+// who ask for one.
 func TestDescribe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDatabase()

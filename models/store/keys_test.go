@@ -83,7 +83,8 @@ func TestKeyFromCreationToRevocation(t *testing.T) {
 	})
 }
 
-// A description is of the key, its account and its newest accepted use, whatever the number of keys asked for.
+// A description is of the key, its account and its newest accepted use, for one
+// key and for many.
 func TestKeysAreDescribed(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		owner, stranger := storetest.MustOwner(t, st), storetest.MustOwner(t, st)

@@ -18,16 +18,18 @@ type lookupPool interface {
 	keysByHash(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error)
 }
 
-// KeysByHash appends to found the state of every key whose hash is among hashes, revoked and expired ones included, as of
-// a snapshot taken by the primary after the call began. With describe each state has a Description, of the same snapshot.
-// One statement, whatever the number of hashes, which is not 0.
+// KeysByHash appends to found the state of every key whose hash is among
+// hashes, revoked and expired ones included, as of a snapshot taken by the
+// primary after the call began. With describe each state has a Description, of
+// the same snapshot. It sends one statement for all hashes, of which there is
+// at least one.
 func (s *Store) KeysByHash(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error) {
 	found, err := s.lookup.keysByHash(ctx, hashes, describe, found)
 	return found, classify("looking keys up", err)
 }
 
-// The columns of a key's state, and those that a description adds, which make a lookup take about a third longer. Both
-// joins are on a whole primary key.
+// The columns of a key's state, and those that a description adds, which make a
+// lookup take about a third longer. Both joins are on a whole primary key.
 const (
 	lookupColumns   = "k.hash, k.id, k.account_id, k.mode, k.permissions, k.expires_at, k.revoked_at"
 	describeColumns = ", k.name, a.name, k.created_at, coalesce(l.used_at, 0)"

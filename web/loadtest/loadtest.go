@@ -1,5 +1,6 @@
-// Package loadtest keeps servers busy over loopback and measures how fast they answer, for benchmarks that compare ways to
-// serve the same request. Only tests import it.
+// Package loadtest keeps servers busy over loopback and measures how fast they
+// answer, for benchmarks that compare ways to serve the same request. Only
+// tests import it.
 package loadtest
 
 import (
@@ -16,7 +17,8 @@ import (
 	"time"
 )
 
-// Way is one way to serve a request, and the measurements of all its turns. It is not safe for concurrent use.
+// Way is one way to serve a request, and the measurements of all its turns. It
+// is not safe for concurrent use.
 type Way struct {
 	Name, Addr string
 	Path       string   // "" is /v1/key
@@ -33,7 +35,8 @@ type Way struct {
 // Rate returns the median of the turns, in requests a second.
 func (w *Way) Rate() float64 { return Percentile(w.perSecond, 50) }
 
-// Percentile returns the value that p percent of values lie below, or zero for no values.
+// Percentile returns the value that p percent of values lie below, or zero for
+// no values.
 func Percentile[T float64 | time.Duration](values []T, p int) T {
 	if len(values) == 0 {
 		return 0
@@ -42,8 +45,9 @@ func Percentile[T float64 | time.Duration](values []T, p int) T {
 	return s[min(len(s)*p/100, len(s)-1)]
 }
 
-// Turns gives the ways the same load for d each, in turns, so that whatever else the machine does slows all of them. The
-// benchmark fails if a way gives other answers than the one to count.
+// Turns gives the ways the same load for d each, in turns, so that other work
+// of the machine slows all of them. It fails the benchmark if a way has more
+// than one other answer in a hundred.
 func Turns(b *testing.B, rounds, connections int, d time.Duration, ways ...*Way) {
 	b.Helper()
 	for range rounds {
@@ -117,7 +121,8 @@ func (w *Way) hammer(first int, until time.Time) (took []time.Duration, others i
 	return took, others, nil
 }
 
-// ReadAnswer reads an answer that has a Content-Length, cheaply, and returns its status.
+// ReadAnswer reads an answer that has a Content-Length, cheaply, and returns
+// its status.
 func ReadAnswer(r *bufio.Reader) (status int, err error) {
 	length := -1
 	for n := 0; ; n++ {
