@@ -69,6 +69,17 @@ type KeyState struct {
 	ExpiresAt   Instant
 	RevokedAt   Instant
 	Now         Instant // the database's clock
+
+	Description *KeyDescription // of the same snapshot; nil unless it was asked for
+}
+
+// KeyDescription is what GET /v1/key shows of a key beside its Principal. It is
+// read-only, because requests share it.
+type KeyDescription struct {
+	Name        string
+	AccountName string
+	CreatedAt   Instant
+	LastUsedAt  Instant // of the uses saved so far; zero: none
 }
 
 // Principal is who an API request acts for. Handlers see principals, never keys.
@@ -77,6 +88,9 @@ type Principal struct {
 	AccountID   string
 	Mode        keytext.Mode
 	Permissions Permissions
+	ExpiresAt   Instant // zero: never
+
+	Description *KeyDescription // nil unless the route asks for it
 }
 
 // KeyRequest is what a person asks for when generating a key.

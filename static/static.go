@@ -14,6 +14,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -70,8 +71,9 @@ func compress(body []byte) []byte {
 	return buf.Bytes()
 }
 
-// ServeHTTP answers with the file whose URL is asked for, or 404.
-func ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// Serve answers with the file whose URL is asked for, or 404; as gzip if the
+// client accepts that.
+func Serve(w http.ResponseWriter, r *http.Request, acceptsGzip bool) {
 	f, ok := byURL[r.URL.Path]
 	if !ok {
 		http.NotFound(w, r)
@@ -82,9 +84,10 @@ func ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Set("Vary", "Accept-Encoding")
 	body := f.body
-	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	if acceptsGzip {
 		h.Set("Content-Encoding", "gzip")
 		body = f.gzipped()
 	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	_, _ = w.Write(body) // a client that has gone away is no concern of ours
 }

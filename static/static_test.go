@@ -12,18 +12,16 @@ import (
 	"testing"
 )
 
-func get(url, encoding string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodGet, url, http.NoBody)
-	r.Header.Set("Accept-Encoding", encoding)
+func get(url string, gzip bool) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	ServeHTTP(w, r)
+	Serve(w, httptest.NewRequest(http.MethodGet, url, http.NoBody), gzip)
 	return w
 }
 
 // The release's own file, by the SHA-256 of dist/htmx.min.js in the npm package htmx.org 2.0.11.
 func TestHTMXIsTheRelease(t *testing.T) {
 	const want = "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"
-	sum := sha256.Sum256(get(HTMX.URL, "").Body.Bytes())
+	sum := sha256.Sum256(get(HTMX.URL, false).Body.Bytes())
 	if got := hex.EncodeToString(sum[:]); got != want {
 		t.Errorf("htmx has the SHA-256 %s, want %s", got, want)
 	}
@@ -33,7 +31,7 @@ func TestFilesAreSmall(t *testing.T) {
 	const limit = 40 << 10
 	total := 0
 	for _, f := range []*File{CSS, JS, HTMX} {
-		total += get(f.URL, "gzip").Body.Len()
+		total += get(f.URL, true).Body.Len()
 	}
 	if total > limit {
 		t.Errorf("styles and scripts have %d bytes compressed, more than %d", total, limit)
@@ -42,7 +40,7 @@ func TestFilesAreSmall(t *testing.T) {
 
 func TestFiles(t *testing.T) {
 	for f, kind := range map[*File]string{CSS: "text/css", JS: "javascript", HTMX: "javascript", Icon: "image/svg+xml"} {
-		plain, packed := get(f.URL, ""), get(f.URL, "br, gzip")
+		plain, packed := get(f.URL, false), get(f.URL, true)
 		if plain.Code != http.StatusOK || packed.Code != http.StatusOK || plain.Body.Len() == 0 {
 			t.Fatalf("%s: %d, %d", f.URL, plain.Code, packed.Code)
 		}
@@ -72,7 +70,7 @@ func TestFiles(t *testing.T) {
 
 func TestOtherNamesAreNotFound(t *testing.T) {
 	for _, url := range []string{Prefix, Prefix + "app.css", Prefix + "app-000000000000.css", Prefix + "static.go", CSS.URL + "/", "/app.css"} {
-		w := get(url, "gzip")
+		w := get(url, true)
 		if w.Code != http.StatusNotFound || strings.Contains(w.Header().Get("Cache-Control"), "immutable") {
 			t.Errorf("%s: %d, %v", url, w.Code, w.Header())
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"cicosts/models"
+	"cicosts/models/keyring"
 	"cicosts/models/keytext"
 	"cicosts/models/store"
 	"cicosts/models/store/storetest"
@@ -62,6 +63,32 @@ func TestAPIKeyOfItself(t *testing.T) {
 			"permissions": ["costs:read", "workflows:read", "alerts:read", "alerts:write", "webhooks:write"], "created_at": %q,
 			"expires_at": null, "last_used_at": null, "account": {"id": %q, "name": %q}}`,
 			key.ID, key.Name, seconds(key.CreatedAt), owner.AccountID, owner.AccountName))
+	})
+}
+
+// The check of the key brings what GET /v1/key shows: no other statement is
+// sent, and nothing is remembered.
+func TestAPIKeyOfItselfAsksOnce(t *testing.T) {
+	counted := &countingSource{}
+	eachSite(t, func(t *testing.T, s *site) {
+		counted.n.Store(0)
+		secret, key := storetest.MustKey(t, s.st, storetest.MustOwner(t, s.st))
+		for i, name := range []string{key.Name, "Renamed", "Renamed again"} {
+			s.exec("UPDATE api_keys SET name = '%s' WHERE id = '%s'", name, key.ID)
+			a := s.authorize("GET", "/v1/key", "Bearer "+secret.Reveal()).want(http.StatusOK)
+			if !strings.Contains(a.body, `"name":"`+name+`"`) {
+				t.Errorf("not the name %q: %s", name, a.body)
+			}
+			if n := counted.n.Load(); n != int64(i)+1 {
+				t.Errorf("%d lookups for %d requests", n, i+1)
+			}
+		}
+	}, func(c *Config) {
+		counted.Source = c.Store.(keyring.Source)
+		c.Keys = keyring.New(keyring.Config{
+			Source: counted, Hashers: []*keytext.Hasher{storetest.Hasher}, Timeout: time.Minute, HedgeAfter: time.Minute,
+		})
+		c.Store = struct{ Store }{} // every other statement is a panic
 	})
 }
 

@@ -24,6 +24,7 @@ import (
 	"cicosts/models/store"
 	"cicosts/models/store/storetest"
 	"cicosts/models/usage"
+	"cicosts/web/loadtest"
 )
 
 // BenchmarkAuthentication serves one answer of the size of GET /v1/key over real connections: without authentication, with
@@ -52,26 +53,26 @@ func BenchmarkAuthentication(b *testing.B) {
 	for b.Loop() {
 		table := "\n| connections | | requests a second | of those without | p50 | p99 |\n|---|---|---|---|---|---|\n"
 		for _, connections := range []int{8, 64, 256} {
-			var ways []*way
+			var ways []*loadtest.Way
 			for i, v := range variants {
-				ways = append(ways, &way{name: v.name, addr: addrs[i], keys: []string{secret.Reveal()}})
+				ways = append(ways, &loadtest.Way{Name: v.name, Addr: addrs[i], Keys: []string{secret.Reveal()}})
 			}
-			turns(b, 7, connections, 500*time.Millisecond, ways...)
+			loadtest.Turns(b, 7, connections, 500*time.Millisecond, ways...)
 			bare := ways[0]
 			for _, w := range ways {
-				table += fmt.Sprintf("| %d | %s | %.0f | %.2f | %v | %v |\n", connections, w.name, w.rate(), w.rate()/bare.rate(),
-					round(percentile(w.took, 50)), round(percentile(w.took, 99)))
+				table += fmt.Sprintf("| %d | %s | %.0f | %.2f | %v | %v |\n", connections, w.Name, w.Rate(), w.Rate()/bare.Rate(),
+					round(loadtest.Percentile(w.Took, 50)), round(loadtest.Percentile(w.Took, 99)))
 			}
-			b.ReportMetric(ways[1].rate()/bare.rate(), fmt.Sprintf("keyring/bare-%d", connections))
-			b.ReportMetric(ways[1].rate()/ways[2].rate(), fmt.Sprintf("keyring/prepared-%d", connections))
+			b.ReportMetric(ways[1].Rate()/bare.Rate(), fmt.Sprintf("keyring/bare-%d", connections))
+			b.ReportMetric(ways[1].Rate()/ways[2].Rate(), fmt.Sprintf("keyring/prepared-%d", connections))
 		}
 		fmt.Print(table)
 
-		bare := &way{name: "without authentication", addr: addrs[0], keys: []string{secret.Reveal()}}
-		malformed := &way{name: "a malformed key", addr: addrs[1], keys: []string{secret.Reveal() + "x"}, status: http.StatusUnauthorized}
-		turns(b, 5, 64, 300*time.Millisecond, bare, malformed)
-		fmt.Printf("| a malformed key, against the handler without authentication | %.2f |\n", malformed.rate()/bare.rate())
-		b.ReportMetric(malformed.rate()/bare.rate(), "malformed/bare")
+		bare := &loadtest.Way{Name: "without authentication", Addr: addrs[0], Keys: []string{secret.Reveal()}}
+		malformed := &loadtest.Way{Name: "a malformed key", Addr: addrs[1], Keys: []string{secret.Reveal() + "x"}, Status: http.StatusUnauthorized}
+		loadtest.Turns(b, 5, 64, 300*time.Millisecond, bare, malformed)
+		fmt.Printf("| a malformed key, against the handler without authentication | %.2f |\n", malformed.Rate()/bare.Rate())
+		b.ReportMetric(malformed.Rate()/bare.Rate(), "malformed/bare")
 	}
 }
 
@@ -83,10 +84,10 @@ func BenchmarkAlone(b *testing.B) {
 	keys := []string{secret.Reveal()}
 	ring := keyring.New(keyring.Config{Source: st, Hashers: []*keytext.Hasher{storetest.Hasher}})
 	for b.Loop() {
-		with := &way{name: "keyring", addr: serveBench(b, st, discard{}, ring), keys: keys}
-		each := &way{name: "prepared", addr: serveBench(b, st, discard{}, newPreparedEach(b, database)), keys: keys}
-		turns(b, 15, 1, 200*time.Millisecond, with, each)
-		p50, p50Each := percentile(with.took, 50), percentile(each.took, 50)
+		with := &loadtest.Way{Name: "keyring", Addr: serveBench(b, st, discard{}, ring), Keys: keys}
+		each := &loadtest.Way{Name: "prepared", Addr: serveBench(b, st, discard{}, newPreparedEach(b, database)), Keys: keys}
+		loadtest.Turns(b, 15, 1, 200*time.Millisecond, with, each)
+		p50, p50Each := loadtest.Percentile(with.Took, 50), loadtest.Percentile(each.Took, 50)
 		fmt.Printf("\n| p50 at one connection, against one prepared `SELECT` each | %.2f (%v, %v) |\n",
 			float64(p50)/float64(p50Each), round(p50), round(p50Each))
 		b.ReportMetric(float64(p50)/float64(p50Each), "alone-p50/prepared-p50")
@@ -111,12 +112,12 @@ func BenchmarkStatements(b *testing.B) {
 		}
 		counted := &countingSource{Source: st}
 		ring := keyring.New(keyring.Config{Source: counted, Hashers: []*keytext.Hasher{storetest.Hasher}})
-		w := &way{name: "keyring", addr: serveBench(b, st, discard{}, ring), keys: []string{secret.Reveal()}}
-		turns(b, 1, 64, 3*time.Second, w)
+		w := &loadtest.Way{Name: "keyring", Addr: serveBench(b, st, discard{}, ring), Keys: []string{secret.Reveal()}}
+		loadtest.Turns(b, 1, 64, 3*time.Second, w)
 		if err := st.Close(); err != nil { // its backends report what they did as they end
 			b.Fatal(err)
 		}
-		per := 10_000 / float64(w.requests)
+		per := 10_000 / float64(w.Requests)
 		byDatabase, own := float64(transactions(b, database)-before)*per, float64(counted.n.Load())*per
 		fmt.Printf("\n| database statements for 10,000 requests, by PostgreSQL's count of transactions | %.0f |\n", byDatabase)
 		b.ReportMetric(byDatabase, "transactions/10k-requests")
@@ -151,7 +152,7 @@ func transactions(b *testing.B, database string) (n int64) {
 // BenchmarkManyKeys compares a million keys in the table with a thousand, asked for one key and for a thousand in turn.
 func BenchmarkManyKeys(b *testing.B) {
 	const few, many, asked = 1000, 1_000_000, 1000
-	type table struct{ one, spread *way }
+	type table struct{ one, spread *loadtest.Way }
 	var tables []table
 	for _, size := range []int{few, many} {
 		database := storetest.Postgres(b)
@@ -188,16 +189,16 @@ func BenchmarkManyKeys(b *testing.B) {
 		ring := keyring.New(keyring.Config{Source: st, Hashers: []*keytext.Hasher{storetest.Hasher}})
 		addr := serveBench(b, st, discard{}, ring)
 		tables = append(tables, table{
-			one:    &way{name: fmt.Sprintf("one of %d keys", size), addr: addr, keys: keys[:1]},
-			spread: &way{name: fmt.Sprintf("%d of %d keys", asked, size), addr: addr, keys: keys},
+			one:    &loadtest.Way{Name: fmt.Sprintf("one of %d keys", size), Addr: addr, Keys: keys[:1]},
+			spread: &loadtest.Way{Name: fmt.Sprintf("%d of %d keys", asked, size), Addr: addr, Keys: keys},
 		})
 	}
 	for b.Loop() {
-		turns(b, 9, 64, 500*time.Millisecond, tables[0].one, tables[1].one, tables[0].spread, tables[1].spread)
+		loadtest.Turns(b, 9, 64, 500*time.Millisecond, tables[0].one, tables[1].one, tables[0].spread, tables[1].spread)
 		for _, t := range tables {
-			b.Logf("%-22s %8.0f requests/s; %-22s %8.0f", t.one.name, t.one.rate(), t.spread.name, t.spread.rate())
+			b.Logf("%-22s %8.0f requests/s; %-22s %8.0f", t.one.Name, t.one.Rate(), t.spread.Name, t.spread.Rate())
 		}
-		one, spread := tables[1].one.rate()/tables[0].one.rate(), tables[1].spread.rate()/tables[0].spread.rate()
+		one, spread := tables[1].one.Rate()/tables[0].one.Rate(), tables[1].spread.Rate()/tables[0].spread.Rate()
 		fmt.Printf("\n| throughput with 1,000,000 keys in the table, against 1,000 | %.2f (asked for one key: %.2f) |\n", spread, one)
 		b.ReportMetric(one, "1M/1k-one-key")
 		b.ReportMetric(spread, "1M/1k-many-keys")
@@ -220,9 +221,9 @@ func serveBench(b *testing.B, st *store.Store, uses Recorder, keys Verifier) str
 	e.Use(s.observe, s.protect)
 	middleware := []echo.MiddlewareFunc{bound(requestTimeout)}
 	if keys != nil {
-		middleware = append(middleware, s.authenticate("GET /v1/answer", models.CostsRead))
+		middleware = append(middleware, s.authenticate(apiRoute{method: http.MethodGet, path: "/v1/key", access: needs(models.CostsRead)}))
 	}
-	e.GET("/v1/answer", func(c echo.Context) error { return c.JSONBlob(http.StatusOK, keyAnswer) }, middleware...)
+	e.GET("/v1/key", func(c echo.Context) error { return c.JSONBlob(http.StatusOK, keyAnswer) }, middleware...)
 	srv := httptest.NewServer(headAsGet(e))
 	b.Cleanup(srv.Close)
 	return srv.Listener.Addr().String()
@@ -234,16 +235,19 @@ type countingSource struct {
 	n atomic.Int64
 }
 
-func (c *countingSource) KeysByHash(ctx context.Context, h []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
+func (c *countingSource) KeysByHash(ctx context.Context, h []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error) {
 	c.n.Add(1)
-	return c.Source.KeysByHash(ctx, h, found)
+	return c.Source.KeysByHash(ctx, h, describe, found)
 }
 
 // eachConns is the size of the pool of the ways that the keyring is compared with, which is that of the pages'.
 const eachConns = 8
 
 // preparedEach is what the keyring is compared with: one prepared SELECT by pgx for each request.
-type preparedEach struct{ pool *pgxpool.Pool }
+type preparedEach struct {
+	Verifier // none: the benchmarks' route asks for no Description
+	pool     *pgxpool.Pool
+}
 
 func newPreparedEach(b *testing.B, url string) *preparedEach {
 	cfg, err := pgxpool.ParseConfig(url)
@@ -256,7 +260,7 @@ func newPreparedEach(b *testing.B, url string) *preparedEach {
 		b.Fatal(err)
 	}
 	b.Cleanup(pool.Close)
-	return &preparedEach{pool}
+	return &preparedEach{pool: pool}
 }
 
 func (p *preparedEach) Verify(ctx context.Context, text string) (models.Principal, error) {
@@ -279,7 +283,10 @@ func (p *preparedEach) Verify(ctx context.Context, text string) (models.Principa
 }
 
 // gormEach is the same through GORM.
-type gormEach struct{ db *gorm.DB }
+type gormEach struct {
+	Verifier // none
+	db       *gorm.DB
+}
 
 func newGormEach(b *testing.B, url string) *gormEach {
 	db, err := gorm.Open(gormpostgres.Open(url), &gorm.Config{Logger: logger.Discard, SkipDefaultTransaction: true})
@@ -293,7 +300,7 @@ func newGormEach(b *testing.B, url string) *gormEach {
 	sqlDB.SetMaxOpenConns(eachConns)
 	sqlDB.SetMaxIdleConns(eachConns)
 	b.Cleanup(func() { sqlDB.Close() })
-	return &gormEach{db}
+	return &gormEach{db: db}
 }
 
 func (s *gormEach) Verify(ctx context.Context, text string) (models.Principal, error) {

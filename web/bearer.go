@@ -62,8 +62,13 @@ func errForbidden(permission string) error {
 	}
 }
 
-// authenticate lets in requests whose key works and has the permission (0: any key), and records the use.
-func (s *server) authenticate(route string, permission models.Permissions) echo.MiddlewareFunc {
+// authenticate lets in requests whose key works and may call the route, and
+// records the use.
+func (s *server) authenticate(r apiRoute) echo.MiddlewareFunc {
+	route, permission, check := r.method+" "+r.path, r.access.permission, s.Keys.Verify
+	if r.describes {
+		check = s.Keys.Describe
+	}
 	forbidden := errForbidden(permission.String())
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -72,7 +77,7 @@ func (s *server) authenticate(route string, permission models.Permissions) echo.
 				s.tellCheck("", err)
 				return err
 			}
-			p, err := s.Keys.Verify(c.Request().Context(), token)
+			p, err := check(c.Request().Context(), token)
 			setWho(c, p.KeyID)
 			outcome := models.OutcomeAccepted
 			switch {

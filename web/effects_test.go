@@ -26,7 +26,7 @@ func (s *site) withEffects() *site {
 	s.t.Helper()
 	server, e, err := newServer(s.cfg)
 	s.must(err)
-	server.addAPI(e, []apiRoute{{http.MethodPost, effectRoute, needs(models.AlertsWrite), requestTimeout, func(c echo.Context) error {
+	server.addAPI(e, []apiRoute{{http.MethodPost, effectRoute, needs(models.AlertsWrite), false, func(c echo.Context) error {
 		err := s.st.ChangeByKey(c.Request().Context(), "testing", c.Get("principal").(models.Principal), models.AlertsWrite, func(tx *gorm.DB, now models.Instant) error {
 			if strings.HasPrefix(s.url, "sqlite:") {
 				time.Sleep(effectTime)

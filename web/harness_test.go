@@ -81,10 +81,9 @@ func startSite(t *testing.T, url string, c *clock, log *logBuffer, change ...fun
 	cfg := Config{
 		Store: st, Revoker: s.revoker, Uses: s.uses, Hasher: storetest.Hasher, SecretID: storetest.Secret,
 		// Patient, as the tests of other packages run beside these.
-		Keys:         keyring.New(keyring.Config{Source: st, Hashers: []*keytext.Hasher{storetest.Hasher}, Timeout: 10 * time.Second, HedgeAfter: 5 * time.Second}),
-		CheckTimeout: 20 * time.Second,
-		CookieKeys:   [][]byte{bytes.Repeat([]byte("s"), 32), bytes.Repeat([]byte("e"), 32)},
-		BaseURL:      "http://cicosts.example", Log: slog.New(slog.NewJSONHandler(log, nil)), Now: c.Now,
+		Keys:       keyring.New(keyring.Config{Source: st, Hashers: []*keytext.Hasher{storetest.Hasher}, Timeout: 10 * time.Second, HedgeAfter: 5 * time.Second}),
+		CookieKeys: [][]byte{bytes.Repeat([]byte("s"), 32), bytes.Repeat([]byte("e"), 32)},
+		BaseURL:    "http://cicosts.example", Log: slog.New(slog.NewJSONHandler(log, nil)), Now: c.Now,
 	}
 	for _, fn := range change {
 		fn(&cfg)

@@ -102,9 +102,12 @@ func TestChecksAreTold(t *testing.T) {
 }
 
 // stuck is a keyring that waits for the client to leave.
-type stuck struct{ called chan struct{} }
+type stuck struct {
+	Verifier
+	called chan struct{}
+}
 
-func (s stuck) Verify(ctx context.Context, _ string) (models.Principal, error) {
+func (s stuck) Describe(ctx context.Context, _ string) (models.Principal, error) {
 	close(s.called)
 	<-ctx.Done()
 	return models.Principal{}, ctx.Err()
@@ -112,7 +115,7 @@ func (s stuck) Verify(ctx context.Context, _ string) (models.Principal, error) {
 
 // A client that leaves is no outage.
 func TestClientThatLeavesIsTold(t *testing.T) {
-	m, keys := &told{}, stuck{make(chan struct{})}
+	m, keys := &told{}, stuck{called: make(chan struct{})}
 	s := sqliteSite(t, func(c *Config) { c.Metrics, c.Keys = m, keys })
 	ctx, leave := context.WithCancel(t.Context())
 	req, err := http.NewRequestWithContext(ctx, "GET", s.address+"/v1/key", nil)

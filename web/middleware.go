@@ -109,8 +109,8 @@ func (s *server) protect(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// requestTimeout is how long a request may wait for the database in all, in pages and endpoints. Checking a key has a
-// shorter time of its own, and so has GET /v1/key.
+// requestTimeout is how long a request may wait for the database in all, in
+// pages and endpoints. Checking a key has a shorter time of its own.
 const requestTimeout = 5 * time.Second
 
 // bound sees to it that a database that has frozen freezes no request.

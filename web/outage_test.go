@@ -15,7 +15,6 @@ const unavailableBody = `{"code": "unavailable", "message": "The API key could n
 
 // impatient has the time limits of the program.
 func impatient(c *Config) {
-	c.CheckTimeout = 0
 	c.Keys = keyring.New(keyring.Config{Source: c.Store.(keyring.Source), Hashers: []*keytext.Hasher{storetest.Hasher}})
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"cicosts/models/store/storetest"
 	"cicosts/models/usage"
+	"cicosts/web/loadtest"
 )
 
 var outageFor = flag.Duration("outage", 10*time.Second, "how long each outage of BenchmarkOutage lasts")
@@ -33,9 +34,9 @@ func BenchmarkOutage(b *testing.B) {
 	})
 	srv := httptest.NewServer(newWhole(b, st, uses))
 	b.Cleanup(srv.Close)
-	load := func(status int, d time.Duration) *way {
-		w := &way{name: "load", addr: srv.Listener.Addr().String(), path: "/v1/key", keys: []string{secret.Reveal()}, status: status}
-		turns(b, 1, 64, d, w)
+	load := func(status int, d time.Duration) *loadtest.Way {
+		w := &loadtest.Way{Name: "load", Addr: srv.Listener.Addr().String(), Keys: []string{secret.Reveal()}, Status: status}
+		loadtest.Turns(b, 1, 64, d, w)
 		return w
 	}
 	for b.Loop() {
@@ -53,8 +54,8 @@ func BenchmarkOutage(b *testing.B) {
 			var p99, worst time.Duration
 			for until := time.Now().Add(*outageFor); time.Now().Before(until); {
 				w := load(http.StatusServiceUnavailable, min(5*time.Second, time.Until(until)))
-				requests += w.requests
-				p99, worst = max(p99, percentile(w.took, 99)), max(worst, percentile(w.took, 100))
+				requests += w.Requests
+				p99, worst = max(p99, loadtest.Percentile(w.Took, 99)), max(worst, loadtest.Percentile(w.Took, 100))
 			}
 			during := runtime.NumGoroutine()
 			kind.end()

@@ -16,6 +16,7 @@ import (
 	"cicosts/models/store"
 	"cicosts/models/store/storetest"
 	"cicosts/models/usage"
+	"cicosts/web/loadtest"
 )
 
 // BenchmarkRevoke measures how long the click on Revoke takes until the answer that confirms it, over HTTP through the whole
@@ -38,7 +39,7 @@ func BenchmarkRevoke(b *testing.B) {
 		r.dial()
 		idle := r.click(clicks)
 
-		load := &way{name: "load", addr: r.address, path: "/v1/key", keys: []string{secret.Reveal()}}
+		load := &loadtest.Way{Name: "load", Addr: r.address, Keys: []string{secret.Reveal()}}
 		stop, done := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(done)
@@ -47,7 +48,7 @@ func BenchmarkRevoke(b *testing.B) {
 				case <-stop:
 					return
 				default:
-					load.turn(b, 64, 200*time.Millisecond)
+					load.Turn(b, 64, 200*time.Millisecond)
 				}
 			}
 		}()
@@ -60,12 +61,12 @@ func BenchmarkRevoke(b *testing.B) {
 		for _, row := range []struct {
 			name string
 			took []time.Duration
-		}{{"while nobody else asks", idle}, {fmt.Sprintf("beside 64 connections (%.0f requests a second)", load.rate()), loaded}} {
-			fmt.Printf("| %s | %v | %v |\n", row.name, round(percentile(row.took, 50)), round(percentile(row.took, 99)))
+		}{{"while nobody else asks", idle}, {fmt.Sprintf("beside 64 connections (%.0f requests a second)", load.Rate()), loaded}} {
+			fmt.Printf("| %s | %v | %v |\n", row.name, round(loadtest.Percentile(row.took, 50)), round(loadtest.Percentile(row.took, 99)))
 		}
-		b.ReportMetric(float64(percentile(idle, 50).Microseconds()), "idle-p50-us")
-		b.ReportMetric(float64(percentile(loaded, 50).Microseconds()), "loaded-p50-us")
-		b.ReportMetric(float64(percentile(loaded, 99).Microseconds()), "loaded-p99-us")
+		b.ReportMetric(float64(loadtest.Percentile(idle, 50).Microseconds()), "idle-p50-us")
+		b.ReportMetric(float64(loadtest.Percentile(loaded, 50).Microseconds()), "loaded-p50-us")
+		b.ReportMetric(float64(loadtest.Percentile(loaded, 99).Microseconds()), "loaded-p99-us")
 	}
 }
 
@@ -100,7 +101,7 @@ func (r *revokeBench) click(n int) (took []time.Duration) {
 		if _, err := r.conn.Write([]byte(request)); err != nil {
 			r.b.Fatal(err)
 		}
-		status, err := readAnswer(r.answers)
+		status, err := loadtest.ReadAnswer(r.answers)
 		took = append(took, time.Since(start))
 		if err != nil || status != http.StatusSeeOther {
 			r.b.Fatalf("revoking: %d, %v", status, err)

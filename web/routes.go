@@ -3,7 +3,6 @@ package web
 import (
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -38,28 +37,36 @@ func (a access) allows(role models.Role) bool {
 	return false
 }
 
+// Answers that show a secret are never compressed, because their length could
+// tell of it (the BREACH attack).
+const (
+	showsSecret = true
+	showsNone   = false
+)
+
 type pageRoute struct {
 	method, path string
 	access       access
+	secret       bool // showsSecret or showsNone
 	handle       echo.HandlerFunc
 }
 
 func pageRoutes(p *handlers.Pages) []pageRoute {
 	const get, post = http.MethodGet, http.MethodPost
 	return []pageRoute{
-		{get, "/setup", public, p.SetupForm},
-		{post, "/setup", public, p.Setup},
-		{get, "/login", public, p.LoginForm},
-		{post, "/login", public, p.Login},
-		{post, "/logout", public, p.Logout},
-		{get, "/", public, p.Home},
-		{get, "/settings/api", keyReaders, p.List},
-		{get, "/settings/api/new", keyManagers, p.New},
-		{post, "/settings/api/keys", keyManagers, p.Create},
-		{get, "/settings/api/keys/:id", keyReaders, p.Key},
-		{get, "/settings/api/keys/:id/revoke", keyManagers, p.RevokeForm},
-		{post, "/settings/api/keys/:id/revoke", keyManagers, p.Revoke},
-		{post, "/settings/api/failovers/:id/looked-at", keyManagers, p.LookedAt},
+		{get, "/setup", public, showsSecret, p.SetupForm},
+		{post, "/setup", public, showsSecret, p.Setup},
+		{get, "/login", public, showsNone, p.LoginForm},
+		{post, "/login", public, showsNone, p.Login},
+		{post, "/logout", public, showsNone, p.Logout},
+		{get, "/", public, showsNone, p.Home},
+		{get, "/settings/api", keyReaders, showsNone, p.List},
+		{get, "/settings/api/new", keyManagers, showsNone, p.New},
+		{post, "/settings/api/keys", keyManagers, showsSecret, p.Create},
+		{get, "/settings/api/keys/:id", keyReaders, showsNone, p.Key},
+		{get, "/settings/api/keys/:id/revoke", keyManagers, showsNone, p.RevokeForm},
+		{post, "/settings/api/keys/:id/revoke", keyManagers, showsNone, p.Revoke},
+		{post, "/settings/api/failovers/:id/looked-at", keyManagers, showsNone, p.LookedAt},
 	}
 }
 
@@ -86,15 +93,15 @@ func (a keyAccess) String() string {
 type apiRoute struct {
 	method, path string
 	access       keyAccess
-	timeout      time.Duration
+	describes    bool // it answers from the principal's Description, which makes the check slower
 	handle       echo.HandlerFunc
 }
 
-func apiRoutes(a *v1.API, checkTimeout time.Duration) []apiRoute {
+func apiRoutes(a *v1.API) []apiRoute {
 	return []apiRoute{
-		{http.MethodGet, "/v1/key", anyKey, checkTimeout, a.Key},
-		{http.MethodDelete, "/v1/key", anyKey, requestTimeout, a.DeleteKey},
-		{http.MethodGet, "/v1/costs", needs(models.CostsRead), requestTimeout, a.Costs},
+		{http.MethodGet, "/v1/key", anyKey, true, a.Key},
+		{http.MethodDelete, "/v1/key", anyKey, false, a.DeleteKey},
+		{http.MethodGet, "/v1/costs", needs(models.CostsRead), false, a.Costs},
 	}
 }
 
@@ -106,6 +113,7 @@ func (s *server) addPages(e *echo.Echo) {
 		if r.access == closed {
 			panic(fmt.Sprintf("%s %s says not who may open it", r.method, r.path))
 		}
+		s.plain[r.method+" "+r.path] = r.secret
 		around := []echo.MiddlewareFunc{bound(requestTimeout), s.sameSite, parseForm}
 		if explain := explanations[r.method+" "+r.path]; explain != nil {
 			around = append(around, explain)
@@ -126,6 +134,6 @@ func (s *server) addAPI(e *echo.Echo, routes []apiRoute) {
 		if !r.access.open {
 			panic(fmt.Sprintf("%s %s says not which keys may call it", r.method, r.path))
 		}
-		e.Add(r.method, r.path, r.handle, bound(r.timeout), s.authenticate(r.method+" "+r.path, r.access.permission))
+		e.Add(r.method, r.path, r.handle, bound(requestTimeout), s.authenticate(r))
 	}
 }

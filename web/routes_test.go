@@ -19,13 +19,17 @@ var update = flag.Bool("update", false, "write the golden files instead of compa
 
 // allPages and allEndpoints are the route tables, with handlers that cannot be called.
 func allPages() []pageRoute    { return pageRoutes(handlers.New(handlers.Config{})) }
-func allEndpoints() []apiRoute { return apiRoutes(v1.New(nil, nil, nil), 0) }
+func allEndpoints() []apiRoute { return apiRoutes(v1.New(nil, nil, nil)) }
 
 // TestRoutes shows who may call what in one file, so that no change of it goes unseen.
 func TestRoutes(t *testing.T) {
 	var b strings.Builder
 	for _, r := range allPages() {
-		fmt.Fprintf(&b, "%-6s %-34s %s\n", r.method, r.path, r.access)
+		secret := ""
+		if r.secret {
+			secret = "; shows a secret"
+		}
+		fmt.Fprintf(&b, "%-6s %-34s %s%s\n", r.method, r.path, r.access, secret)
 	}
 	for _, r := range allEndpoints() {
 		fmt.Fprintf(&b, "%-6s %-34s %s\n", r.method, r.path, r.access)

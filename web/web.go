@@ -22,7 +22,8 @@ import (
 	"cicosts/static"
 )
 
-// Config is what the server needs. All fields but CheckTimeout, TrustedProxies, Metrics, Log and Now are required.
+// Config is what the server needs. All fields but TrustedProxies, Metrics, Log
+// and Now are required.
 type Config struct {
 	Store Store
 	// Revoker sees revocations through.
@@ -38,9 +39,6 @@ type Config struct {
 	CookieKeys [][]byte
 	// BaseURL is the public address, without a slash at the end. With https cookies are Secure.
 	BaseURL string
-	// CheckTimeout is how long GET /v1/key, by which clients find out whether their key works, may take in all: 500 ms, so
-	// that it is answered 503 as soon as what cannot be checked is.
-	CheckTimeout time.Duration
 	// TrustedProxies may say in X-Forwarded-For who the client is. Nobody else is believed.
 	TrustedProxies []netip.Prefix
 	// Metrics is told of every request; nil means nobody is.
@@ -62,6 +60,8 @@ type Store interface {
 // Verifier answers for whom the bearer of a key acts: the keyring.
 type Verifier interface {
 	Verify(ctx context.Context, text string) (models.Principal, error)
+	// Describe is Verify for a Principal with a Description.
+	Describe(ctx context.Context, text string) (models.Principal, error)
 }
 
 // Recorder notes the uses of keys, without blocking.
@@ -76,6 +76,7 @@ type server struct {
 	Config
 	base     *url.URL
 	sessions *sessions
+	plain    map[string]bool // routes (method, space, pattern) whose answers are never compressed
 }
 
 // New returns the handler of everything that the program serves.
@@ -92,22 +93,20 @@ func newServer(cfg Config) (*server, *echo.Echo, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	if cfg.CheckTimeout == 0 {
-		cfg.CheckTimeout = 500 * time.Millisecond
-	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &server{Config: cfg, base: base, sessions: newSessions(cfg.Store, cfg.CookieKeys, base.Scheme == "https")}
+	s := &server{Config: cfg, base: base, sessions: newSessions(cfg.Store, cfg.CookieKeys, base.Scheme == "https"), plain: map[string]bool{}}
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.handleError
 	e.IPExtractor = clientAddress(cfg.TrustedProxies)
-	e.Use(s.observe, s.protect)
+	e.Use(s.compress, s.observe, s.protect)
 	s.addPages(e)
-	s.addAPI(e, apiRoutes(v1.New(s.Store, s.Revoker, s.Now), s.CheckTimeout))
+	s.addAPI(e, apiRoutes(v1.New(s.Store, s.Revoker, s.Now)))
+	s.plain[http.MethodGet+" "+static.Prefix+"*"] = true // compressed already
 	e.GET(static.Prefix+"*", func(c echo.Context) error {
-		static.ServeHTTP(c.Response(), c.Request())
+		static.Serve(c.Response(), c.Request(), acceptsGzip(c.Request().Header))
 		return nil
 	})
 	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })

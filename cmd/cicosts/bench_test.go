@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,12 +17,7 @@ import (
 // BenchmarkStart starts the built program on an existing database and reports how long it takes to answer and how much
 // memory it holds then (Linux).
 func BenchmarkStart(b *testing.B) {
-	bin := filepath.Join(b.TempDir(), "cicosts")
-	build := exec.Command("go", "build", "-trimpath", "-o", bin, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("building: %v\n%s", err, out)
-	}
+	bin := buildProgram(b)
 	for name, url := range map[string]string{"sqlite": storetest.SQLite(b), "postgres": storetest.Postgres(b)} {
 		b.Run(name, func(b *testing.B) {
 			startOnce(b, bin, url) // so that the secret exists

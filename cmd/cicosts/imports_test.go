@@ -47,6 +47,7 @@ var (
 
 		"models/store/storetest": {"models", "models/keytext", "models/store"},
 		"web/browsertest":        {},
+		"web/loadtest":           {},
 	}
 
 	database = []string{"models/store", "models/store/storetest"}
@@ -66,7 +67,7 @@ var (
 		{"github.com/gorilla", []string{"web"}},
 		{"github.com/labstack", http},
 		{"github.com/a-h/templ", slices.Concat(http, []string{"views"})},
-		{"net/http", slices.Concat(http, []string{"static", "cmd/cicosts", "web/browsertest"})},
+		{"net/http", slices.Concat(http, []string{"static", "cmd/cicosts", "web/browsertest", "web/loadtest"})},
 		{"github.com/chromedp", []string{"web/browsertest"}},
 		{"github.com/prometheus", []string{"cmd/cicosts"}},
 	}

@@ -120,9 +120,9 @@ type countedSource struct {
 	m    *metrics
 }
 
-func (s countedSource) KeysByHash(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
+func (s countedSource) KeysByHash(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error) {
 	start := time.Now()
-	found, err := s.next.KeysByHash(ctx, hashes, found)
+	found, err := s.next.KeysByHash(ctx, hashes, describe, found)
 	s.m.lookups.Observe(time.Since(start).Seconds())
 	s.m.batchSizes.Observe(float64(len(hashes)))
 	if err != nil {

@@ -220,7 +220,7 @@ var errFailing = errors.New("away")
 
 func (failing) SaveUse(context.Context, models.Uses) (int64, error) { return 0, errFailing }
 
-func (failing) KeysByHash(context.Context, []keytext.Hash, []models.KeyState) ([]models.KeyState, error) {
+func (failing) KeysByHash(context.Context, []keytext.Hash, bool, []models.KeyState) ([]models.KeyState, error) {
 	return nil, errFailing
 }
 
@@ -228,7 +228,7 @@ func TestMetricsOfFailures(t *testing.T) {
 	m := newMetrics()
 	m.countDropped(func() int64 { return 7 })
 	m.countInDoubt(func() int { return 2 })
-	if _, err := m.source(failing{}).KeysByHash(t.Context(), make([]keytext.Hash, 3), nil); !errors.Is(err, errFailing) {
+	if _, err := m.source(failing{}).KeysByHash(t.Context(), make([]keytext.Hash, 3), false, nil); !errors.Is(err, errFailing) {
 		t.Errorf("looking up: %v", err)
 	}
 	if _, err := m.sink(failing{}).SaveUse(t.Context(), models.Uses{Newest: make([]models.LastUse, 2)}); !errors.Is(err, errFailing) {

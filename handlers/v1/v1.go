@@ -21,7 +21,6 @@ type API struct {
 
 // Store is what the endpoints ask of the database.
 type Store interface {
-	keyStore
 	costStore
 }
 

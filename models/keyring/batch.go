@@ -18,6 +18,7 @@ import (
 type batch struct {
 	hashes   []keytext.Hash
 	requests int
+	describe bool      // one of them asks for descriptions
 	deadline time.Time // of its first request; all are answered by then
 	late     *time.Timer
 	answered bool // guarded by batcher.mu
@@ -46,8 +47,8 @@ func (b *batcher) init(cfg *Config) { b.cfg = cfg }
 
 // lookup returns the state of the key with one of these hashes, models.ErrKeyUnknown or ErrUnavailable, or the error of ctx.
 // Who sends a batch sees it through, even when its own ctx ends.
-func (b *batcher) lookup(ctx context.Context, hashes []keytext.Hash) (models.KeyState, error) {
-	bt, first := b.join(hashes)
+func (b *batcher) lookup(ctx context.Context, hashes []keytext.Hash, describe bool) (models.KeyState, error) {
+	bt, first := b.join(hashes, describe)
 	if bt == nil {
 		return models.KeyState{}, fmt.Errorf("%w: too many requests are waiting", ErrUnavailable)
 	}
@@ -72,7 +73,7 @@ func (b *batcher) lookup(ctx context.Context, hashes []keytext.Hash) (models.Key
 
 // join adds the hashes to the batch that is sent next. Where that may go at once, the caller is to send it: waking somebody
 // else for it would cost a request that is alone more than all the rest of the way.
-func (b *batcher) join(hashes []keytext.Hash) (bt *batch, first bool) {
+func (b *batcher) join(hashes []keytext.Hash, describe bool) (bt *batch, first bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.waiting >= b.cfg.MaxWaiting {
@@ -81,6 +82,7 @@ func (b *batcher) join(hashes []keytext.Hash) (bt *batch, first bool) {
 	bt = b.last(len(hashes))
 	bt.hashes = append(bt.hashes, hashes...)
 	bt.requests++
+	bt.describe = bt.describe || describe
 	b.waiting++
 	return bt, b.mayGo()
 }
@@ -219,7 +221,7 @@ func (b *batcher) attempt(ctx context.Context, bt *batch) (f found) {
 			f = found{err: fmt.Errorf("panic: %v\n%s", r, debug.Stack())}
 		}
 	}()
-	keys, err := b.cfg.Source.KeysByHash(ctx, bt.hashes, make([]models.KeyState, 0, len(bt.hashes)))
+	keys, err := b.cfg.Source.KeysByHash(ctx, bt.hashes, bt.describe, make([]models.KeyState, 0, len(bt.hashes)))
 	slices.SortFunc(keys, func(x, y models.KeyState) int { return compareHashes(x.Hash, y.Hash) })
 	return found{keys, err}
 }

@@ -24,7 +24,7 @@ func TestUnknownIsAnsweredInTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var out atomic.Int64
-				k := New(Config{Source: sourceFunc(func(ctx context.Context, _ []keytext.Hash, _ []models.KeyState) ([]models.KeyState, error) {
+				k := New(Config{Source: sourceFunc(func(ctx context.Context, _ []keytext.Hash, _ bool, _ []models.KeyState) ([]models.KeyState, error) {
 					defer out.Add(-1)
 					if n := out.Add(1); n > 2*maxInFlight { // each of them sent once more
 						t.Errorf("%d statements at once", n)
@@ -55,10 +55,10 @@ func TestUnknownIsAnsweredInTime(t *testing.T) {
 	}
 }
 
-type sourceFunc func(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error)
+type sourceFunc func(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error)
 
-func (f sourceFunc) KeysByHash(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
-	return f(ctx, hashes, found)
+func (f sourceFunc) KeysByHash(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error) {
+	return f(ctx, hashes, describe, found)
 }
 
 // mustBeIdle fails the test when something is left behind.
@@ -100,12 +100,12 @@ func TestSlowDatabaseAnswers(t *testing.T) {
 		var cutOff, out, most atomic.Int64
 		d := newDatabase()
 		text, _ := d.add()
-		k := New(Config{Source: sourceFunc(func(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
+		k := New(Config{Source: sourceFunc(func(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error) {
 			most.Store(max(most.Load(), out.Add(1)))
 			defer out.Add(-1)
 			select {
 			case <-time.After(220 * time.Millisecond):
-				return d.KeysByHash(ctx, hashes, found)
+				return d.KeysByHash(ctx, hashes, describe, found)
 			case <-ctx.Done():
 				cutOff.Add(1)
 				return nil, ctx.Err()
@@ -182,7 +182,7 @@ func TestEachAnswerIsOnesOwn(t *testing.T) {
 	const callers, rounds = 64, 300
 	var asked, statements atomic.Int64
 	var failed sync.Map
-	source := sourceFunc(func(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
+	source := sourceFunc(func(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error) {
 		now := models.Instant(asked.Load()) // the snapshot
 		n := statements.Add(1)
 		if n%7 == 0 {
@@ -214,7 +214,7 @@ func TestEachAnswerIsOnesOwn(t *testing.T) {
 					hash[1] = 255 // one that all ask for
 				}
 				arrived := models.Instant(asked.Add(1))
-				state, err := k.batches.lookup(t.Context(), []keytext.Hash{{255, 255}, hash})
+				state, err := k.batches.lookup(t.Context(), []keytext.Hash{{255, 255}, hash}, r%3 == 0)
 				switch {
 				case errors.Is(err, ErrUnavailable):
 					t.Errorf("two statements in a row failed: %v", err)

@@ -16,7 +16,7 @@ func BenchmarkVerify(b *testing.B) {
 	text, state := secret.Reveal(), models.KeyState{Hash: hasher.Hash(secret), ID: "key_1", Permissions: models.FullAccess}
 	delay := time.Duration(0)
 	k := New(Config{
-		Source: sourceFunc(func(_ context.Context, _ []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
+		Source: sourceFunc(func(_ context.Context, _ []keytext.Hash, _ bool, found []models.KeyState) ([]models.KeyState, error) {
 			if delay > 0 {
 				time.Sleep(delay)
 			}

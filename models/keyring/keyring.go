@@ -22,9 +22,11 @@ var ErrUnavailable = errors.New("the key could not be checked")
 
 // Source is the primary database.
 type Source interface {
-	// KeysByHash appends the state of every key whose hash is among hashes, from a snapshot taken after the call began. When
-	// ctx ends, it must return at once.
-	KeysByHash(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error)
+	// KeysByHash appends the state of every key whose hash is among hashes,
+	// from a snapshot taken after the call began. With describe each state
+	// has a Description of that snapshot. When ctx ends, it must return at
+	// once.
+	KeysByHash(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error)
 }
 
 // Config says where to look and for how long. Zero values mean the defaults.
@@ -75,6 +77,17 @@ func defaultTo[T comparable](field *T, value T) {
 // It returns keytext.ErrMalformed, keytext.ErrChecksum, models.ErrKeyUnknown, models.ErrKeyRevoked, models.ErrKeyExpired,
 // or ErrUnavailable or the error of ctx where nobody knows. With the keys that are revoked or expired the Principal is filled, so that the refused use can be counted; it authorises nothing.
 func (k *Keyring) Verify(ctx context.Context, text string) (models.Principal, error) {
+	return k.check(ctx, text, false)
+}
+
+// Describe is Verify for a Principal with a Description, which is of the
+// snapshot that the key was checked in. It makes the batch that it joins
+// slower, and sends no statement of its own.
+func (k *Keyring) Describe(ctx context.Context, text string) (models.Principal, error) {
+	return k.check(ctx, text, true)
+}
+
+func (k *Keyring) check(ctx context.Context, text string, describe bool) (models.Principal, error) {
 	secret, err := keytext.Parse(text)
 	if err != nil {
 		return models.Principal{}, err
@@ -84,11 +97,16 @@ func (k *Keyring) Verify(ctx context.Context, text string) (models.Principal, er
 	for _, h := range k.cfg.Hashers {
 		presented = append(presented, h.Hash(secret))
 	}
-	state, err := k.batches.lookup(ctx, presented)
+	state, err := k.batches.lookup(ctx, presented, describe)
 	if err != nil {
 		return models.Principal{}, err
 	}
-	p := models.Principal{KeyID: state.ID, AccountID: state.AccountID, Mode: state.Mode, Permissions: state.Permissions}
+	p := models.Principal{
+		KeyID: state.ID, AccountID: state.AccountID, Mode: state.Mode, Permissions: state.Permissions, ExpiresAt: state.ExpiresAt,
+	}
+	if describe {
+		p.Description = state.Description
+	}
 	switch models.StatusAt(state.ExpiresAt, state.RevokedAt, state.Now) {
 	case models.StatusRevoked:
 		return p, models.ErrKeyRevoked

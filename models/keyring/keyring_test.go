@@ -22,6 +22,7 @@ type database struct {
 	mu         sync.Mutex
 	keys       map[keytext.Hash]models.KeyState
 	statements [][]keytext.Hash
+	described  []bool // of each statement
 	delay      func(statement int) time.Duration
 	fail       func(statement int) error
 }
@@ -34,13 +35,16 @@ func newDatabase() *database {
 	}
 }
 
-func (d *database) KeysByHash(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
+func (d *database) KeysByHash(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error) {
 	d.mu.Lock()
 	n := len(d.statements)
-	d.statements = append(d.statements, slices.Clone(hashes))
+	d.statements, d.described = append(d.statements, slices.Clone(hashes)), append(d.described, describe)
 	for _, h := range hashes {
 		if k, ok := d.keys[h]; ok {
 			k.Now = models.At(time.Now())
+			if describe {
+				k.Description = &models.KeyDescription{Name: "the name of " + k.ID}
+			}
 			found = append(found, k)
 		}
 	}
@@ -115,6 +119,45 @@ func TestVerify(t *testing.T) {
 			if (p.KeyID != "") != tt.known || tt.known && (p.AccountID != "acct_1" || p.Permissions != models.FullAccess) {
 				t.Errorf("%s: principal %+v", tt.name, p)
 			}
+		}
+	})
+}
+
+// A description comes with the statement that checks the key, and only to those
+// who ask for one.
+func TestDescribe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDatabase()
+		text, h := d.add()
+		other, _ := d.add()
+		k := newKeyring(d)
+		check := func(verify func(context.Context, string) (models.Principal, error), text string, want bool) {
+			t.Helper()
+			p, err := verify(t.Context(), text)
+			switch {
+			case err != nil:
+				t.Error(err)
+			case !want && p.Description != nil:
+				t.Errorf("described without asking: %+v", p.Description)
+			case want && (p.Description == nil || p.Description.Name != "the name of "+p.KeyID):
+				t.Errorf("description %+v of %s", p.Description, p.KeyID)
+			}
+		}
+		check(k.Verify, text, false)
+		var wg sync.WaitGroup
+		wg.Go(func() { check(k.Verify, text, false) }) // keeps the others waiting, for one statement
+		synctest.Wait()
+		wg.Go(func() { check(k.Verify, text, false) })
+		wg.Go(func() { check(k.Describe, other, true) })
+		wg.Go(func() { check(k.Describe, text, true) })
+		wg.Wait()
+		check(k.Verify, text, false)
+		if want := []bool{false, false, true, false}; !slices.Equal(d.described, want) {
+			t.Errorf("statements with descriptions: %v, want %v", d.described, want)
+		}
+		d.revoke(h)
+		if _, err := k.Describe(t.Context(), text); !errors.Is(err, models.ErrKeyRevoked) {
+			t.Errorf("a revoked key: %v", err)
 		}
 	})
 }

@@ -160,7 +160,7 @@ func TestChangedTypesOnManyConnections(t *testing.T) {
 				}
 			})
 			wg.Go(func() {
-				found, err := st.KeysByHash(t.Context(), []keytext.Hash{storetest.Hasher.Hash(secrets[i])}, nil)
+				found, err := st.KeysByHash(t.Context(), []keytext.Hash{storetest.Hasher.Hash(secrets[i])}, false, nil)
 				if err != nil || len(found) != 1 {
 					t.Errorf("looking up: %v, %v", found, err)
 				}

@@ -15,7 +15,7 @@ import (
 func LookupAnywhere(ctx context.Context, pool *pgxpool.Pool, hashes []keytext.Hash) ([]models.KeyState, error) {
 	var anywhere atomic.Pointer[pools]
 	anywhere.Store(&pools{lookups: pool})
-	found, err := (&postgresLookup{pools: &anywhere}).keysByHash(ctx, hashes, nil)
+	found, err := (&postgresLookup{pools: &anywhere}).keysByHash(ctx, hashes, false, nil)
 	return found, classify("looking keys up", err)
 }
 

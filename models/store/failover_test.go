@@ -266,7 +266,7 @@ func TestOldPrimaryIsRefused(t *testing.T) {
 	wantRevoked := func(st *store.Store) {
 		t.Helper()
 		for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-			found, err := st.KeysByHash(t.Context(), hash, nil)
+			found, err := st.KeysByHash(t.Context(), hash, false, nil)
 			if err == nil && (len(found) != 1 || found[0].RevokedAt.IsZero()) {
 				t.Fatalf("the old primary was asked: %v", found)
 			}
@@ -277,7 +277,7 @@ func TestOldPrimaryIsRefused(t *testing.T) {
 	p.standby.Stop(t)
 	until(t, "an outage", func() bool { return st.Ping(t.Context()) != nil })
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if _, err := st.KeysByHash(t.Context(), hash, nil); models.CodeOf(err) != models.CodeUnavailable {
+		if _, err := st.KeysByHash(t.Context(), hash, false, nil); models.CodeOf(err) != models.CodeUnavailable {
 			t.Fatalf("with the old primary alone: %v", err)
 		}
 	}
@@ -316,7 +316,7 @@ func TestStartBesideAnOldPrimary(t *testing.T) {
 	if timeline, _ := restarted.Followed(); timeline != 2 {
 		t.Errorf("it follows timeline %d", timeline)
 	}
-	found, err := restarted.KeysByHash(t.Context(), hash, nil)
+	found, err := restarted.KeysByHash(t.Context(), hash, false, nil)
 	if err == nil && (len(found) != 1 || found[0].RevokedAt.IsZero()) {
 		t.Errorf("the old primary was asked: %v", found)
 	}

@@ -55,7 +55,7 @@ func TestAnotherClusterIsRefused(t *testing.T) {
 	secret, _ := storetest.MustKey(t, st, storetest.MustOwner(t, st))
 	ours.Stop(t)
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		found, err := st.KeysByHash(t.Context(), []keytext.Hash{storetest.Hasher.Hash(secret)}, nil)
+		found, err := st.KeysByHash(t.Context(), []keytext.Hash{storetest.Hasher.Hash(secret)}, false, nil)
 		if models.CodeOf(err) != models.CodeUnavailable {
 			t.Fatalf("%v, %v", found, err)
 		}

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func find(t *testing.T, st *store.Store, secrets ...keytext.Secret) []models.Key
 	for _, s := range secrets {
 		hashes = append(hashes, storetest.Hasher.Hash(s))
 	}
-	found, err := st.KeysByHash(t.Context(), hashes, nil)
+	found, err := st.KeysByHash(t.Context(), hashes, false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +79,65 @@ func TestKeyFromCreationToRevocation(t *testing.T) {
 		}
 		if diff := cmp.Diff([]models.Action{models.ActionKeyRevoked, models.ActionKeyCreated}, actions); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+// A description is of the key, its account and its newest accepted use, for one
+// key and for many.
+func TestKeysAreDescribed(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		owner, stranger := storetest.MustOwner(t, st), storetest.MustOwner(t, st)
+		want := map[string]models.KeyDescription{}
+		var hashes []keytext.Hash
+		add := func(by models.Visitor, uses ...models.LastUse) models.APIKey {
+			_, key := storetest.MustKey(t, st, by)
+			d := models.KeyDescription{Name: key.Name, AccountName: by.AccountName, CreatedAt: key.CreatedAt}
+			for i := range uses {
+				uses[i].KeyID = key.ID
+				if !uses[i].Refused {
+					d.LastUsedAt = uses[i].UsedAt
+				}
+			}
+			storetest.MustSaveUse(t, st, models.Uses{Newest: uses})
+			want[key.ID], hashes = d, append(hashes, key.Hash)
+			return key
+		}
+		at := models.At(time.Now())
+		add(owner)
+		add(owner, models.LastUse{UsedAt: at, Outcome: models.OutcomeAccepted})
+		add(stranger, models.LastUse{Refused: true, UsedAt: at.Add(time.Second), Outcome: models.OutcomeForbidden})
+		both := add(stranger, models.LastUse{Refused: true, UsedAt: at.Add(time.Second), Outcome: models.OutcomeForbidden},
+			models.LastUse{UsedAt: at.Add(-time.Second), Outcome: models.OutcomeAccepted})
+		if _, err := st.RevokeKey(t.Context(), storetest.Actor(stranger), stranger.AccountID, both.ID); err != nil {
+			t.Fatal(err)
+		}
+		unknown := storetest.Hasher.Hash(keytext.Mint(keytext.Live))
+		asked := [][]keytext.Hash{append(slices.Clone(hashes), unknown), {unknown}, {unknown, {}}}
+		for _, h := range hashes {
+			asked = append(asked, []keytext.Hash{h})
+		}
+		for _, hashes := range asked {
+			lean, err := st.KeysByHash(t.Context(), hashes, false, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := st.KeysByHash(t.Context(), hashes, true, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(found) != len(lean) || len(found) > 0 && len(found) != len(hashes) && len(found) != len(hashes)-1 {
+				t.Errorf("%d of %d keys found with descriptions, %d without", len(found), len(hashes), len(lean))
+			}
+			for i := range found {
+				if d := found[i].Description; d == nil || *d != want[found[i].ID] {
+					t.Errorf("description %+v, want %+v", d, want[found[i].ID])
+				}
+				found[i].Description, found[i].Now, lean[i].Now = nil, 0, 0
+			}
+			if diff := cmp.Diff(lean, found); diff != "" {
+				t.Errorf("the state with a description (-without +with):\n%s", diff)
+			}
 		}
 	})
 }

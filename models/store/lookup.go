@@ -15,17 +15,27 @@ import (
 
 // lookupPool answers which keys have one of some hashes, each dialect by its own fastest way, on its own connections.
 type lookupPool interface {
-	keysByHash(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error)
+	keysByHash(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error)
 }
 
-// KeysByHash appends to found the state of every key whose hash is among hashes, revoked and expired ones included, as of
-// a snapshot taken by the primary after the call began. One statement, whatever the number of hashes, which is not 0.
-func (s *Store) KeysByHash(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
-	found, err := s.lookup.keysByHash(ctx, hashes, found)
+// KeysByHash appends to found the state of every key whose hash is among
+// hashes, revoked and expired ones included, as of a snapshot taken by the
+// primary after the call began. With describe each state has a Description, of
+// the same snapshot. It sends one statement for all hashes, of which there is
+// at least one.
+func (s *Store) KeysByHash(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error) {
+	found, err := s.lookup.keysByHash(ctx, hashes, describe, found)
 	return found, classify("looking keys up", err)
 }
 
-const lookupColumns = "hash, id, account_id, mode, permissions, expires_at, revoked_at"
+// The columns of a key's state, and those that a description adds, which make a
+// lookup take about a third longer. Both joins are on a whole primary key.
+const (
+	lookupColumns   = "k.hash, k.id, k.account_id, k.mode, k.permissions, k.expires_at, k.revoked_at"
+	describeColumns = ", k.name, a.name, k.created_at, coalesce(l.used_at, 0)"
+	describeJoins   = ` LEFT JOIN accounts a ON a.id = k.account_id
+	LEFT JOIN last_uses l ON l.key_id = k.id AND l.refused = false`
+)
 
 type postgresLookup struct {
 	pools        *atomic.Pointer[pools]
@@ -46,21 +56,25 @@ func (l *postgresLookup) stuck() bool {
 // With hash = ANY($1) a plan for unknown parameters compares each row of a table of 1,000 keys with each hash. One hash alone
 // is looked up without the work that an array makes.
 const (
-	postgresLookup1   = postgresLookupRow + `(VALUES ($1::bytea)) AS asked (asked) LEFT JOIN api_keys ON hash = asked`
-	postgresLookupAll = postgresLookupRow + `unnest($1::bytea[]) AS asked LEFT JOIN api_keys ON hash = asked`
+	postgresLookup1     = postgresLookupRow + postgresFrom1
+	postgresLookupAll   = postgresLookupRow + postgresFromAll
+	postgresDescribe1   = postgresLookupRow + describeColumns + postgresFrom1 + describeJoins
+	postgresDescribeAll = postgresLookupRow + describeColumns + postgresFromAll + describeJoins
 
 	postgresLookupRow = `SELECT current_setting('transaction_read_only') = 'on',
-	(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, ` + lookupColumns + ` FROM `
+	(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, ` + lookupColumns
+	postgresFrom1   = ` FROM (VALUES ($1::bytea)) AS asked (asked) LEFT JOIN api_keys k ON k.hash = asked`
+	postgresFromAll = ` FROM unnest($1::bytea[]) AS asked LEFT JOIN api_keys k ON k.hash = asked`
 )
 
 // errStandby says that a server answered that may miss what the primary has committed.
 var errStandby = errors.New("a standby (in recovery) or read-only server answered, not the primary")
 
-func (l *postgresLookup) keysByHash(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
-	found, err := l.ask(ctx, hashes, found)
+func (l *postgresLookup) keysByHash(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error) {
+	found, err := l.ask(ctx, hashes, describe, found)
 	if isStale(err) {
 		replaceConnections(l.pools.Load().lookups)
-		found, err = l.ask(ctx, hashes, found)
+		found, err = l.ask(ctx, hashes, describe, found)
 	}
 	if err != nil {
 		l.failed.Add(1)
@@ -70,26 +84,19 @@ func (l *postgresLookup) keysByHash(ctx context.Context, hashes []keytext.Hash, 
 	return found, err
 }
 
-func (l *postgresLookup) ask(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
-	lookup, asked := postgresLookup1, any(hashes[0][:])
-	if len(hashes) > 1 {
-		all := make([][]byte, len(hashes))
-		for i := range hashes {
-			all[i] = hashes[i][:]
-		}
-		lookup, asked = postgresLookupAll, all
-	}
-	rows, err := l.pools.Load().lookups.Query(ctx, lookup, asked)
+func (l *postgresLookup) ask(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error) {
+	rows, err := l.query(ctx, hashes, describe)
 	if err != nil {
 		return found, err
 	}
 	defer rows.Close()
 	before, answered, standby := len(found), false, false
+	missing := [13]any{&standby} // where the columns of a key that does not exist go
 	for rows.Next() {
 		if rows.RawValues()[2] == nil { // no such key
-			err = rows.Scan(&standby, nil, nil, nil, nil, nil, nil, nil, nil)
+			err = rows.Scan(missing[:len(rows.RawValues())]...)
 		} else {
-			found, err = appendKey(rows, &standby, found)
+			found, err = appendKey(rows, &standby, describe, found)
 		}
 		if err == nil && standby {
 			err = errStandby
@@ -105,11 +112,37 @@ func (l *postgresLookup) ask(ctx context.Context, hashes []keytext.Hash, found [
 	return found, errStandby
 }
 
-func appendKey(rows pgx.Rows, standby *bool, found []models.KeyState) ([]models.KeyState, error) {
+func (l *postgresLookup) query(ctx context.Context, hashes []keytext.Hash, describe bool) (pgx.Rows, error) {
+	pool := l.pools.Load().lookups
+	if len(hashes) == 1 {
+		statement := postgresLookup1
+		if describe {
+			statement = postgresDescribe1
+		}
+		return pool.Query(ctx, statement, hashes[0][:])
+	}
+	statement := postgresLookupAll
+	if describe {
+		statement = postgresDescribeAll
+	}
+	all := make([][]byte, len(hashes))
+	for i := range hashes {
+		all[i] = hashes[i][:]
+	}
+	return pool.Query(ctx, statement, all)
+}
+
+func appendKey(rows pgx.Rows, standby *bool, describe bool, found []models.KeyState) ([]models.KeyState, error) {
 	var k models.KeyState
 	var hash []byte
-	if err := rows.Scan(standby, (*int64)(&k.Now), &hash, &k.ID, &k.AccountID, (*string)(&k.Mode), (*uint16)(&k.Permissions),
-		(*int64)(&k.ExpiresAt), (*int64)(&k.RevokedAt)); err != nil {
+	dest := append(make([]any, 0, 13), standby, (*int64)(&k.Now), &hash, &k.ID, &k.AccountID, (*string)(&k.Mode), (*uint16)(&k.Permissions),
+		(*int64)(&k.ExpiresAt), (*int64)(&k.RevokedAt))
+	if describe {
+		d := &models.KeyDescription{}
+		dest = append(dest, &d.Name, &d.AccountName, (*int64)(&d.CreatedAt), (*int64)(&d.LastUsedAt))
+		k.Description = d
+	}
+	if err := rows.Scan(dest...); err != nil {
 		return found, err
 	}
 	if err := k.Hash.Scan(hash); err != nil {
@@ -120,20 +153,30 @@ func appendKey(rows pgx.Rows, standby *bool, found []models.KeyState) ([]models.
 
 type sqliteLookup struct{ db *sql.DB }
 
-func (l *sqliteLookup) keysByHash(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
+func (l *sqliteLookup) keysByHash(ctx context.Context, hashes []keytext.Hash, describe bool, found []models.KeyState) ([]models.KeyState, error) {
 	args := make([]any, len(hashes))
 	for i := range hashes {
 		args[i] = hashes[i][:]
 	}
-	rows, err := l.db.QueryContext(ctx, "SELECT "+lookupColumns+`, CAST(unixepoch('subsec') * 1000000 AS INTEGER)
-		FROM api_keys WHERE hash IN (?`+strings.Repeat(",?", len(hashes)-1)+")", args...)
+	columns, joins := lookupColumns, ""
+	if describe {
+		columns, joins = lookupColumns+describeColumns, describeJoins
+	}
+	rows, err := l.db.QueryContext(ctx, "SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER), "+columns+" FROM api_keys k"+joins+
+		" WHERE k.hash IN (?"+strings.Repeat(",?", len(hashes)-1)+")", args...)
 	if err != nil {
 		return found, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var k models.KeyState
-		if err := rows.Scan(&k.Hash, &k.ID, &k.AccountID, &k.Mode, &k.Permissions, &k.ExpiresAt, &k.RevokedAt, &k.Now); err != nil {
+		dest := append(make([]any, 0, 12), &k.Now, &k.Hash, &k.ID, &k.AccountID, &k.Mode, &k.Permissions, &k.ExpiresAt, &k.RevokedAt)
+		if describe {
+			d := &models.KeyDescription{}
+			dest = append(dest, &d.Name, &d.AccountName, &d.CreatedAt, &d.LastUsedAt)
+			k.Description = d
+		}
+		if err := rows.Scan(dest...); err != nil {
 			return found, err
 		}
 		found = append(found, k)

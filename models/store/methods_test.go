@@ -144,10 +144,10 @@ var calls = map[string]func(c *caller) error{
 		return nil
 	},
 	"KeysByHash": func(c *caller) error {
-		for _, hashes := range [][]keytext.Hash{{{}}, {{}, {1}}} { // one hash has a statement of its own
+		for i := range 4 { // each a statement of its own: one hash or two, described or not
 			secret, key := c.key()
-			hashes[0] = storetest.Hasher.Hash(secret)
-			found, err := c.KeysByHash(c.Context(), hashes, nil)
+			hashes := []keytext.Hash{storetest.Hasher.Hash(secret), {1}}[:1+i%2]
+			found, err := c.KeysByHash(c.Context(), hashes, i >= 2, nil)
 			if err != nil {
 				return err
 			}

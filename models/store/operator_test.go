@@ -75,7 +75,7 @@ func TestStandbyIsNotAsked(t *testing.T) {
 	}
 	cluster.Start(t)
 	for range 3 {
-		_, err := st.KeysByHash(t.Context(), []keytext.Hash{storetest.Hasher.Hash(secret)}, nil)
+		_, err := st.KeysByHash(t.Context(), []keytext.Hash{storetest.Hasher.Hash(secret)}, false, nil)
 		if models.CodeOf(err) != models.CodeUnavailable {
 			t.Errorf("a standby was asked: %v", err)
 		}

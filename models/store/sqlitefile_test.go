@@ -75,7 +75,7 @@ func TestSQLiteFileIsReplaced(t *testing.T) {
 			var wg sync.WaitGroup
 			for range 20 { // more than there are connections yet
 				for what, ask := range map[string]func() error{
-					"looking up": func() error { _, err := st.KeysByHash(t.Context(), hashes, nil); return err },
+					"looking up": func() error { _, err := st.KeysByHash(t.Context(), hashes, false, nil); return err },
 					"readiness":  func() error { return st.Ping(t.Context()) },
 					"a page":     func() error { _, err := st.Keys(t.Context(), owner.AccountID, models.KeyFilter{}); return err },
 					"revoking":   func() error { return revoke(st) },

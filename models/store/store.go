@@ -111,7 +111,7 @@ func (s *Store) Close() error {
 
 // Ping reports whether keys can be checked: it looks one up that does not exist.
 func (s *Store) Ping(ctx context.Context) error {
-	_, err := s.KeysByHash(ctx, []keytext.Hash{{}}, nil)
+	_, err := s.KeysByHash(ctx, []keytext.Hash{{}}, false, nil)
 	return err
 }
 

@@ -26,7 +26,7 @@ type mutant struct {
 var mutants = []mutant{
 	{
 		"accepted keys cached for a second", "cache.go", "models/keyring/keyring.go",
-		"func (k *Keyring) Verify(", "func (k *Keyring) verify(", twoReplicas, undisturbed,
+		"func (k *Keyring) check(", "func (k *Keyring) checkNow(", twoReplicas, undisturbed,
 	},
 	{
 		"keys looked up on a standby", "standby.go", "models/store/lookup.go",
@@ -38,7 +38,7 @@ var mutants = []mutant{
 	},
 	{
 		"200 on error", "failopen.go", "models/keyring/keyring.go",
-		"func (k *Keyring) Verify(", "func (k *Keyring) verify(", secondBehindProxy, slow,
+		"func (k *Keyring) check(", "func (k *Keyring) checkNow(", secondBehindProxy, slow,
 	},
 }
 

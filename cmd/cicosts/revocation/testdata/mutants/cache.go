@@ -15,12 +15,12 @@ type acceptance struct {
 
 var accepted sync.Map // from a key's text to its acceptance
 
-// Verify remembers for a second what was accepted.
-func (k *Keyring) Verify(ctx context.Context, text string) (models.Principal, error) {
+// check remembers for a second what was accepted.
+func (k *Keyring) check(ctx context.Context, text string, describe bool) (models.Principal, error) {
 	if a, ok := accepted.Load(text); ok && time.Now().Before(a.(acceptance).until) {
 		return a.(acceptance).principal, nil
 	}
-	p, err := k.verify(ctx, text)
+	p, err := k.checkNow(ctx, text, describe)
 	if err == nil {
 		accepted.Store(text, acceptance{p, time.Now().Add(time.Second)})
 	}

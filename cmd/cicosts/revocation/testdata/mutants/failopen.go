@@ -10,9 +10,9 @@ import (
 
 var accepted sync.Map // from a key's text to its models.Principal
 
-// Verify lets in whom it has let in before while the database does not answer.
-func (k *Keyring) Verify(ctx context.Context, text string) (models.Principal, error) {
-	p, err := k.verify(ctx, text)
+// check lets in whom it has let in before while the database does not answer.
+func (k *Keyring) check(ctx context.Context, text string, describe bool) (models.Principal, error) {
+	p, err := k.checkNow(ctx, text, describe)
 	if err == nil {
 		accepted.Store(text, p)
 	}

@@ -16,7 +16,7 @@ var standby = sync.OnceValues(func() (*pgxpool.Pool, error) {
 })
 
 // keysByHash asks a standby, to spare the primary.
-func (l *postgresLookup) keysByHash(ctx context.Context, hashes []keytext.Hash, found []models.KeyState) ([]models.KeyState, error) {
+func (l *postgresLookup) keysByHash(ctx context.Context, hashes []keytext.Hash, _ bool, found []models.KeyState) ([]models.KeyState, error) {
 	pool, err := standby()
 	if err != nil {
 		return found, err
@@ -25,22 +25,24 @@ func (l *postgresLookup) keysByHash(ctx context.Context, hashes []keytext.Hash, 
 	for i := range hashes {
 		raw[i] = hashes[i][:]
 	}
-	rows, err := pool.Query(ctx, `SELECT hash, id, account_id, mode, permissions, expires_at, revoked_at,
-		(extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM api_keys WHERE hash = ANY($1)`, raw)
+	rows, err := pool.Query(ctx, `SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, `+lookupColumns+describeColumns+
+		` FROM api_keys k`+describeJoins+` WHERE hash = ANY($1)`, raw)
 	if err != nil {
 		return found, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var k models.KeyState
+		var d models.KeyDescription
 		var hash []byte
-		if err := rows.Scan(&hash, &k.ID, &k.AccountID, (*string)(&k.Mode), (*uint16)(&k.Permissions),
-			(*int64)(&k.ExpiresAt), (*int64)(&k.RevokedAt), (*int64)(&k.Now)); err != nil {
+		if err := rows.Scan((*int64)(&k.Now), &hash, &k.ID, &k.AccountID, (*string)(&k.Mode), (*uint16)(&k.Permissions),
+			(*int64)(&k.ExpiresAt), (*int64)(&k.RevokedAt), &d.Name, &d.AccountName, (*int64)(&d.CreatedAt), (*int64)(&d.LastUsedAt)); err != nil {
 			return found, err
 		}
 		if err := k.Hash.Scan(hash); err != nil {
 			return found, err
 		}
+		k.Description = &d
 		found = append(found, k)
 	}
 	return found, rows.Err()
