@@ -28,6 +28,7 @@ func TestLayout(t *testing.T) {
 	if n := browsertest.Eval[int](t, s.Page, "[...document.querySelectorAll('tr[data-key-id]')].filter(e => e.getBoundingClientRect().bottom <= innerHeight).length"); n < 5 {
 		t.Errorf("%d rows are in sight at 1280 by 800, want 5", n)
 	}
+	s.db("UPDATE users SET email = 'platform-engineering-automation@continuous-integration.acme.example'")
 	s.goTo("/settings/api?status=all")
 	for _, font := range []string{"DejaVu Sans", "monospace"} {
 		s.is("(document.documentElement.style.fontFamily = " + quoted(font) + ", true)")
@@ -48,6 +49,9 @@ const cutOff = `(() => {
 	for (const e of document.querySelectorAll('[data-generate], td.actions a, .pager a, #stats, .filters > *, .who button')) {
 		const r = e.getBoundingClientRect(), box = e.closest('.table-wrap')?.getBoundingClientRect() ?? {left: 0, right: width}
 		if (r.width && (r.left < box.left || r.right > box.right)) faults.push('cut off: ' + e.outerHTML.slice(0, 80))
+	}
+	for (const e of document.querySelectorAll('tbody th, tbody td')) {
+		if (e.scrollWidth > e.clientWidth) faults.push('wider than its cell: ' + e.outerHTML.slice(0, 80))
 	}
 	return faults.slice(0, 3)
 })()`
