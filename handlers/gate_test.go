@@ -35,7 +35,7 @@ func (h *hasher) finish(all ...*sync.WaitGroup) {
 		select {
 		case h.goOn <- struct{}{}:
 			synctest.Wait()
-		default: // nobody is at work
+		default: // no check is left
 			for _, done := range all {
 				done.Wait()
 			}
@@ -117,7 +117,8 @@ func TestHangingUpIsCounted(t *testing.T) {
 	})
 }
 
-// What was right, failed, or did not get its turn does not count.
+// An attempt does not count if its password was right, if its check failed, or
+// if its turn did not come.
 func TestWhatDoesNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, a := newGate(newHandClock().now), newAttempt(person(0), "192.0.2.1", "")
@@ -161,7 +162,7 @@ func order(h *hasher, wanted string) int {
 	return -1
 }
 
-// A person gets a turn soon, whoever else signs in.
+// An owner gets a turn soon beside a flood of other attempts.
 func TestTurnsAreFair(t *testing.T) {
 	const owner = "owner@example.com"
 	address := func(i int) attempt { return newAttempt(person(i), "192.0.2.1", "") }

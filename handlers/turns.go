@@ -156,7 +156,7 @@ func (p *place) wait(ctx context.Context) bool {
 	}
 }
 
-// leave gives the place back, whatever it has got to.
+// leave gives the place back, in whichever state it is.
 func (p *place) leave() {
 	t := p.turns
 	t.mu.Lock()
