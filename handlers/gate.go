@@ -16,7 +16,7 @@ type gate struct {
 }
 
 func newGate(now func() time.Time) *gate {
-	return &gate{guard: newLoginGuard(now), turns: newTurns(password.AtOnce)}
+	return &gate{guard: newLoginGuard(now), turns: newTurns(password.AtOnce, now)}
 }
 
 // tooMany says that an attempt was refused before anything was looked at.

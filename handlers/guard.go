@@ -24,9 +24,9 @@ func newAttempt(email, ip, device string) attempt {
 	return attempt{email: email, network: models.Network(ip), wider: models.WiderNetwork(ip), device: device}
 }
 
-// loginGuard limits the guessing of passwords, and lets no stranger lock anybody
-// out of a browser that they have signed in with before: attempts from such a
-// browser are counted apart. While a person is under attack from everywhere,
+// loginGuard limits the guessing of passwords. Attempts from a browser that the
+// user has signed in with before are counted apart, so strangers cannot lock the
+// user out there. While a person is under attack from everywhere,
 // each network still has one try of its own. It is safe for concurrent use.
 type loginGuard struct {
 	mu      sync.Mutex
@@ -97,7 +97,7 @@ func (c *counted) giveBack() {
 	}
 }
 
-// refund takes an attempt back whose password nobody looked at.
+// refund takes an attempt back whose password was not looked at.
 func (g *loginGuard) refund(c counted) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -30,8 +30,8 @@ type Sessions interface {
 	// KnownDevice returns the id of the user with this e-mail address if they
 	// were the last to sign in with this browser, else "". It asks no database.
 	KnownDevice(c echo.Context, email string) (userID string)
-	// Presented reports whether the browser sent a session cookie, whatever
-	// became of the session.
+	// Presented reports whether the browser sent a session cookie, even of a
+	// session that is over.
 	Presented(c echo.Context) bool
 }
 
@@ -160,7 +160,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 
 // NotAllowed is the error of a page that the role of the visitor v does not
 // include. Its page says to ask the managers, e-mail addresses of people who
-// manage the account's keys, or just anybody who does when there are none.
+// manage the account's keys, or an owner or admin in general if there are none.
 func NotAllowed(c echo.Context, v models.Visitor, managers []string) error {
 	page := views.NotAllowedPage{Page: Page(c, "Ask an owner or admin"), Role: string(v.Role), Managers: managers}
 	f := &Failure{Err: &models.Error{Code: models.CodeForbidden, Message: page.Sentence()}, Page: views.NotAllowed(page)}

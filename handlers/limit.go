@@ -7,8 +7,8 @@ import (
 )
 
 // limiter holds a token bucket for each key: burst tokens, then one each time
-// that every has passed. It takes constant memory and constant work, whatever
-// the number of keys. Keys that share cells of the sketch may be limited
+// that every has passed. It takes constant memory and constant work for any
+// number of keys. Keys that share cells of the sketch may be limited
 // together. It counts in this process alone, so n replicas let through at most
 // n times as much.
 //

@@ -125,7 +125,7 @@ func TestLimiter(t *testing.T) {
 	}
 }
 
-// A sketch forgets nobody, and few keys share every cell with others.
+// A sketch forgets no key, and few keys share every cell with others.
 func TestSketch(t *testing.T) {
 	s := newSketch()
 	const keys = 2400

@@ -114,8 +114,7 @@ func (p *Pages) signIn(ctx context.Context, c echo.Context, email, pass string) 
 // busyWait is when an attempt that found no place may come again.
 const busyWait = 3 * time.Second
 
-// loginRefused shows the form again to somebody whose password was not looked
-// at.
+// loginRefused shows the form again if the password was not looked at.
 func loginRefused(c echo.Context, page views.LoginPage, wait time.Duration, why string) error {
 	page.Errors = views.Errors{"": why}
 	tellRetryAfter(c, wait)

@@ -2,22 +2,24 @@ package handlers
 
 import (
 	"context"
-	"math"
 	"slices"
 	"sync"
+	"time"
 )
 
 // turns shares out the few attempts to sign in that may be at work at once.
 //
-// A known browser goes first. Other attempts go by start-time fair queueing:
-// each wider network (/24, /48) gets one turn for each turn of another, however
-// many attempts it has, and inside it each network likewise. A network that had
-// no turn lately goes before those that had one. All of it is bounded: the
-// attempts of one network, the attempts that wait, and the memory.
+// A known browser goes first. Among the others the wider network (/24, /48) goes
+// first that had the fewest turns lately, and inside it the network with the
+// fewest attempts before. So many attempts, or many addresses in one network,
+// get no more turns than one. All of it is bounded: the attempts of one network,
+// the attempts that wait, and the memory.
 //
 // It is safe for concurrent use.
 type turns struct {
-	most int // attempts at work
+	most  int // attempts at work
+	now   func() time.Time
+	start time.Time
 
 	mu       sync.Mutex
 	atWork   int
@@ -25,30 +27,30 @@ type turns struct {
 	others   []*place       // waiting
 	networks map[string]int // places by network
 	wider    map[string]int // places by wider network
-	joined   int64
-
-	// In virtual time, which moves by one when each that waits had a turn:
-	clock  int64
-	latest int64   // the latest that a network may be served next
-	served *sketch // by wider network, the earliest that it may be served next
+	owes     *sketch        // by wider network, until when its turns count, in nanoseconds after start
 }
 
 const (
 	mostPlaces  = 16  // of one network or known browser, waiting and at work
 	mostWaiting = 128 // of others, and as many from known browsers
+
+	// A turn counts for a minute after those before, and ten turns at most do.
+	// With 80 turns a second, a network that comes new goes before 4,800 that
+	// try again and again.
+	turnCounts = time.Minute
+	mostCount  = 10 * turnCounts
 )
 
-func newTurns(most int) *turns {
-	return &turns{most: most, networks: map[string]int{}, wider: map[string]int{}, served: newSketch()}
+func newTurns(most int, now func() time.Time) *turns {
+	return &turns{most: most, now: now, start: now(), networks: map[string]int{}, wider: map[string]int{}, owes: newSketch()}
 }
 
 // place is an attempt that waits for its turn or has it.
 type place struct {
 	turns  *turns
 	try    attempt
-	at     cells // of its wider network in served
+	at     cells // of its wider network in owes
 	before int   // places that its network had when it joined
-	joined int64
 
 	ready chan struct{} // closed when given is known
 	given bool          // it has its turn; else it had to make room
@@ -61,10 +63,7 @@ func (t *turns) join(a attempt) *place {
 	if a.device != "" { // counted apart from the network
 		a.network, a.wider = "browser of "+a.device, "browser of "+a.device
 	}
-	t.joined++
-	p := &place{
-		turns: t, try: a, at: t.served.find(a.wider), before: t.networks[a.network], joined: t.joined, ready: make(chan struct{}),
-	}
+	p := &place{turns: t, try: a, at: t.owes.find(a.wider), before: t.networks[a.network], ready: make(chan struct{})}
 	if p.before >= mostPlaces {
 		return nil
 	}
@@ -84,11 +83,12 @@ func (t *turns) join(a attempt) *place {
 
 // makeRoom ends the waiting of the attempt that has the least right to it, if
 // p has a better one: of the wider network with the most places, then of the
-// one that was served most.
+// one with the most turns lately.
 func (t *turns) makeRoom(p *place) bool {
+	now := t.elapsed()
 	worse := func(a, b *place, more int) bool {
 		x, y := t.wider[a.try.wider], t.wider[b.try.wider]+more
-		return x > y || x == y && t.start(a) > t.start(b)
+		return x > y || x == y && t.owed(a, now) > t.owed(b, now)
 	}
 	worst := t.others[0]
 	for _, other := range t.others {
@@ -104,8 +104,10 @@ func (t *turns) makeRoom(p *place) bool {
 	return true
 }
 
-// start is when an attempt may be served, in virtual time.
-func (t *turns) start(p *place) int64 { return max(t.clock, t.served.get(p.at)) }
+func (t *turns) elapsed() int64 { return int64(t.now().Sub(t.start)) }
+
+// owed is until when the turns of an attempt's wider network count.
+func (t *turns) owed(p *place, now int64) int64 { return max(now, t.owes.get(p.at)) }
 
 // share gives turns to those who are next.
 func (t *turns) share() {
@@ -127,21 +129,19 @@ func (t *turns) next() *place {
 		t.known = slices.Delete(t.known, 0, 1)
 		return p
 	}
-	var first *place
-	earliest := int64(math.MaxInt64)
-	for _, p := range t.others {
-		at := t.start(p)
-		if first == nil || at < earliest || at == earliest && p.before < first.before {
-			first, earliest = p, at
-		}
-	}
-	if first == nil {
+	if len(t.others) == 0 {
 		return nil
 	}
+	now := t.elapsed()
+	first := t.others[0]
+	for _, p := range t.others { // of equals the first one
+		least, owed := t.owed(first, now), t.owed(p, now)
+		if owed < least || owed == least && p.before < first.before {
+			first = p
+		}
+	}
 	t.others = slices.DeleteFunc(t.others, func(p *place) bool { return p == first })
-	t.clock = earliest
-	t.latest = max(t.latest, earliest+1)
-	t.served.raise(first.at, earliest+1)
+	t.owes.raise(first.at, min(t.owed(first, now)+int64(turnCounts), now+int64(mostCount)))
 	return first
 }
 
@@ -156,7 +156,7 @@ func (p *place) wait(ctx context.Context) bool {
 	}
 }
 
-// leave gives the place back, whatever it has got to.
+// leave gives the place back, in whichever state it is.
 func (p *place) leave() {
 	t := p.turns
 	t.mu.Lock()
@@ -169,9 +169,6 @@ func (p *place) leave() {
 	release(t.networks, p.try.network)
 	release(t.wider, p.try.wider)
 	t.share()
-	if t.atWork == 0 { // nobody waits, so nobody is owed a turn
-		t.clock = t.latest
-	}
 }
 
 func release(places map[string]int, of string) {

@@ -99,7 +99,7 @@ func (b *browser) do(req *http.Request) (*answer, error) {
 
 // answer is a response, read whole.
 type answer struct {
-	t       *testing.T
+	t       testing.TB
 	asked   string
 	status  int
 	header  http.Header

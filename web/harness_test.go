@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { storetest.Main(m) }
 
 // site is a running server on a database of its own.
 type site struct {
-	t       *testing.T
+	t       testing.TB
 	url     string // the database's
 	address string // http://host:port
 	st      *store.Store
@@ -43,12 +43,12 @@ func eachSite(t *testing.T, fn func(t *testing.T, s *site), change ...func(*Conf
 }
 
 // sqliteSite is for what does not depend on the database.
-func sqliteSite(t *testing.T, change ...func(*Config)) *site {
+func sqliteSite(t testing.TB, change ...func(*Config)) *site {
 	t.Helper()
 	return newSite(t, storetest.SQLite(t), change...)
 }
 
-func newSite(t *testing.T, url string, change ...func(*Config)) *site {
+func newSite(t testing.TB, url string, change ...func(*Config)) *site {
 	t.Helper()
 	return startSite(t, url, &clock{}, &logBuffer{}, change...)
 }
@@ -59,7 +59,7 @@ func (s *site) replica(change ...func(*Config)) *site {
 	return startSite(s.t, s.url, s.clock, s.log, change...)
 }
 
-func startSite(t *testing.T, url string, c *clock, log *logBuffer, change ...func(*Config)) *site {
+func startSite(t testing.TB, url string, c *clock, log *logBuffer, change ...func(*Config)) *site {
 	t.Helper()
 	st, err := store.Open(t.Context(), store.Config{URL: url, Now: c.Now})
 	if err != nil {

@@ -115,7 +115,7 @@ func TestLoginChangesTheSession(t *testing.T) {
 	})
 }
 
-// Only somebody who was signed in reads that a session has ended.
+// Only a browser that sends a session cookie reads that a session has ended.
 func TestSessionHasEnded(t *testing.T) {
 	s := sqliteSite(t)
 	v := s.addUser("Acme", models.RoleOwner)
@@ -155,7 +155,7 @@ func (h *held) RecordRefusedSignIn(ctx context.Context, by models.Actor) error {
 	return h.Store.RecordRefusedSignIn(context.WithoutCancel(ctx), by)
 }
 
-// A password that is changed while somebody signs in with it is a wrong one.
+// A password that is changed during a sign-in with it is a wrong one.
 func TestPasswordChangesDuringSignIn(t *testing.T) {
 	eachSite(t, func(t *testing.T, s *site) {
 		v := s.addUser("Acme", models.RoleOwner)

@@ -213,8 +213,7 @@ func TestForeignIDIsAMissingOne(t *testing.T) {
 	})
 }
 
-// An address without a page looks like that of a missing key, to whoever may see
-// keys.
+// An address without a page looks like that of a missing key.
 func TestNothingHasOneFace(t *testing.T) {
 	s := sqliteSite(t)
 	owner, v := s.owner()

@@ -122,14 +122,14 @@ func (s *sessions) KnownDevice(c echo.Context, email string) (userID string) {
 	return userID
 }
 
-// Presented reports whether the browser sent a session cookie, whatever became
-// of the session.
+// Presented reports whether the browser sent a session cookie, even of a session
+// that is over.
 func (s *sessions) Presented(c echo.Context) bool {
 	return len(c.Request().CookiesNamed(s.prefix+sessionCookie)) > 0
 }
 
-// identify finds out who is signed in, if anybody is. A form that anybody may
-// send does not need to know, and has its own words for an outage.
+// identify finds out who is signed in. The public forms work without knowing it,
+// and have their own words for an outage.
 func (s *server) identify(a access) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -165,7 +165,7 @@ func (s *server) admit(a access) echo.MiddlewareFunc {
 				return c.Redirect(http.StatusSeeOther, "/login?next="+url.QueryEscape(returnTo(c)))
 			}
 			if !a.allows(v.Role) {
-				managers, _ := s.Store.KeyManagers(c.Request().Context(), v.AccountID) // else the page names nobody
+				managers, _ := s.Store.KeyManagers(c.Request().Context(), v.AccountID) // without them the page names no person
 				return handlers.NotAllowed(c, v, managers)
 			}
 			return next(c)

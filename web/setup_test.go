@@ -123,7 +123,7 @@ func TestSetupMistakes(t *testing.T) {
 	s.browser().post("/login", url.Values{"email": {"ada@example.com"}, "password": {long[:len(long)-1]}}).want(http.StatusUnprocessableEntity)
 }
 
-// A used link sends to sign in, and accuses nobody.
+// A used link says that setup is done, and offers to sign in.
 func TestUsedSetupLink(t *testing.T) {
 	s := sqliteSite(t)
 	const unknown, done = "This link does not work here", "Setup is done An owner exists, so this link has nothing left to do."

@@ -11,7 +11,7 @@ import (
 )
 
 // The most lines about refused sign-ins that an account's history gets in one
-// minute, whatever strangers do. They are RefusedSignInLines in all.
+// minute. They are RefusedSignInLines in all.
 const (
 	ownLines        = 20 // a refusal each
 	ownLinesNetwork = 5  // of these from one network
@@ -22,7 +22,7 @@ const (
 	RefusedSignInLines = ownLines + networkLines + 1
 )
 
-// What the lines say that sum up.
+// The details of the lines that sum up.
 const (
 	moreOfNetwork = "further attempts in the same minute"
 	moreOfOthers  = "further attempts in the same minute, from several networks"
@@ -36,7 +36,7 @@ const (
 // an unknown user, so its time does not tell whether the actor exists.
 func (s *Store) RecordRefusedSignIn(ctx context.Context, by models.Actor) error {
 	return s.change(ctx, "recording a refused sign-in", func(tx *gorm.DB, _ models.Instant) error {
-		if err := s.makeLocal(tx); err != nil { // it confirms nothing to anybody
+		if err := s.makeLocal(tx); err != nil { // it confirms nothing
 			return err
 		}
 		var m models.Membership

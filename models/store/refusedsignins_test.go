@@ -58,8 +58,8 @@ func TestRefusedSignInsAreSummedUp(t *testing.T) {
 	})
 }
 
-// Whatever strangers do, and on however many replicas at once, a minute adds a
-// bounded number of lines and loses no attempt.
+// A minute adds a bounded number of lines and loses no attempt, also when
+// attempts are refused at the same time on several replicas.
 func TestRefusedSignInsAreBounded(t *testing.T) {
 	storetest.EachURL(t, func(t *testing.T, url string) {
 		now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)

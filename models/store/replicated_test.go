@@ -27,9 +27,9 @@ func TestMigrationStatesWithoutTheStandby(t *testing.T) {
 	}
 }
 
-// While a synchronous standby is missing, nobody waits for it whose change
-// confirms nothing: people sign in and out, wrong passwords are refused, and
-// sessions are kept alive. A revocation waits.
+// While a synchronous standby is missing, changes that confirm nothing do not
+// wait for it: people sign in and out, wrong passwords are refused, and sessions
+// are kept alive. A revocation waits.
 func TestWhatDoesNotWaitForTheStandby(t *testing.T) {
 	cluster := storetest.NewCluster(t)
 	st := storetest.Open(t, cluster.Postgres(t))

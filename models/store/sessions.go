@@ -113,7 +113,7 @@ func (s *Store) keepSession(ctx context.Context, hash []byte) error {
 // EndSession signs out, from the address ip. A session that is gone already is no error; one of a disabled user ends too.
 func (s *Store) EndSession(ctx context.Context, hash []byte, ip string) error {
 	return s.change(ctx, "ending a session", func(tx *gorm.DB, now models.Instant) error {
-		if err := s.makeLocal(tx); err != nil { // it confirms nothing to anybody
+		if err := s.makeLocal(tx); err != nil { // it confirms nothing
 			return err
 		}
 		var session struct {

@@ -41,7 +41,8 @@ func TestSessionNeedsThePasswordOfTheMoment(t *testing.T) {
 	})
 }
 
-// Whoever commits first, a new password leaves no session of the one before.
+// A new password leaves no session of the one before, in either order of the
+// commits.
 func TestNewPasswordBesideSignIns(t *testing.T) {
 	storetest.EachURL(t, func(t *testing.T, url string) {
 		st := storetest.Open(t, url)
