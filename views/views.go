@@ -270,7 +270,7 @@ type RevokeOutcome int
 const (
 	RevokeNotDone RevokeOutcome = iota // the database was away, so the key is not revoked
 	RevokeBroken                       // a defect, so the key is not revoked
-	RevokeUnknown                      // nothing is known, and perhaps nobody tries
+	RevokeUnknown                      // perhaps it is revoked, and perhaps nothing is tried again
 	RevokeInDoubt                      // it is tried until it is certain
 )
 
