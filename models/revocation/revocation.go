@@ -164,8 +164,8 @@ func (r *Revoker) once(ctx context.Context, by models.Actor, to target) (models.
 	if err := r.request(ctx, by, to); err != nil {
 		return models.KeyRecord{}, err
 	}
-	err := ctx.Err()
 	var key models.KeyRecord
+	var err error
 	select {
 	case r.firsts <- struct{}{}:
 		key, err = r.cfg.Store.RevokeKey(ctx, by, to.accountID, to.keyID)
