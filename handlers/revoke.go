@@ -80,9 +80,9 @@ func (p *Pages) Revoke(c echo.Context) error {
 	return seeOther(c, keyURL(key.ID))
 }
 
-// ExplainRevoke has a failed request to revoke a key say that the key is not
-// revoked, also where the database is away before anybody is known to be
-// signed in. It needs nothing of the database.
+// ExplainRevoke makes a failed request to revoke a key say that the key is not
+// revoked. It applies also where the database is away before the session is
+// found. It does not ask the database.
 func ExplainRevoke(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		err := next(c)
@@ -114,8 +114,8 @@ func revokeFailed(c echo.Context, cause error, outcome views.RevokeOutcome) erro
 	return &Failure{Err: cause, Page: views.RevokeFailed(view)}
 }
 
-// keyOfForm is what the form says of its key. The name is only for showing it
-// again: anybody can send any.
+// keyOfForm is what the form says of its key. The name is only shown again,
+// because a client can send any name.
 func keyOfForm(c echo.Context) views.KeyRow {
 	name, err := models.CleanName("name", c.FormValue("name"))
 	if err != nil {

@@ -5,8 +5,7 @@ import (
 	"fmt"
 )
 
-// RevocationRequest is a revocation that somebody asked for and that is not
-// certain yet.
+// RevocationRequest is a revocation that was asked for and is not certain yet.
 type RevocationRequest struct {
 	KeyID       string `gorm:"primaryKey"`
 	AccountID   string
@@ -27,13 +26,13 @@ func (r *RevocationRequest) Actor() Actor {
 // code "unavailable". Without it, such an error leaves the outcome unknown.
 var ErrNotChanged = errors.New("nothing was changed")
 
-// How a revocation stands that is not confirmed. Each is in the chain of an
-// error with code "unavailable". With neither, it is unknown whether the key is
-// revoked, and whether anybody goes on trying.
+// Reasons why a revocation is not confirmed. Each is in the chain of an error
+// with code "unavailable". Without either, it is unknown whether the key is
+// revoked and whether the revocation is tried again.
 var (
 	// ErrInDoubt says that the revocation is stored and tried until certain.
 	ErrInDoubt = errors.New("the revocation is in doubt")
-	// ErrNotRevoked says that the key is not revoked and that nobody tries.
+	// ErrNotRevoked says that the key is not revoked and nothing is tried again.
 	ErrNotRevoked = errors.New("the key is not revoked")
 )
 
@@ -46,7 +45,8 @@ func RevocationInDoubt(cause error) error {
 	}
 }
 
-// NotRevoked wraps the reason why a key is not revoked, and why nobody tries.
+// NotRevoked wraps the reason why a key is not revoked and nothing is tried
+// again.
 func NotRevoked(cause error) error {
 	return &Error{
 		Code:    CodeUnavailable,
@@ -55,8 +55,8 @@ func NotRevoked(cause error) error {
 	}
 }
 
-// RevocationUnknown wraps the reason why it is unknown whether a key is
-// revoked, and whether anybody goes on trying.
+// RevocationUnknown wraps the reason why it is unknown whether a key is revoked
+// and whether the revocation is tried again.
 func RevocationUnknown(cause error) error {
 	return &Error{
 		Code:    CodeUnavailable,

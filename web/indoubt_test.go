@@ -211,7 +211,7 @@ func (u *unwritten) RequestRevocation(context.Context, models.Actor, string, str
 }
 
 // A revocation that is not even stored says that the key still works, or that
-// this is unknown, with the name that the form carries. Then nobody tries.
+// this is unknown. It names the key as the form does.
 func TestRevocationNotStored(t *testing.T) {
 	for name, tt := range map[string]struct {
 		err    error

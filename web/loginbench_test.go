@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cicosts/models"
+	"cicosts/web/loadtest"
 )
 
 // BenchmarkSignIn measures how long an owner takes to sign in beside a flood of
@@ -52,7 +53,7 @@ func BenchmarkSignIn(b *testing.B) {
 				stop()
 				for who, list := range took {
 					fmt.Printf("\n| signing in with %s beside 500 sign-ins from %s, p50 and worst | %v and %v |\n",
-						who, name, round(percentile(list, 50)), round(percentile(list, 100)))
+						who, name, round(loadtest.Percentile(list, 50)), round(loadtest.Percentile(list, 100)))
 				}
 				b.ReportMetric(float64(turnedAway), "turned-away")
 			}

@@ -12,8 +12,8 @@ import (
 	"cicosts/models"
 )
 
-// Where the request cannot be stored nobody tries, and the caller is told what
-// is known.
+// A revocation whose request cannot be stored is not tried, and the caller is
+// told what is known.
 func TestRequestNotStored(t *testing.T) {
 	for name, tt := range map[string]struct {
 		requests   []error
@@ -75,13 +75,12 @@ func TestRequestStoredAgain(t *testing.T) {
 	})
 }
 
-// Resume goes on with what a process that ended has left, at the start and
-// later, in the name of whoever asked. It leaves alone what another process has
-// just begun.
+// Resume goes on with the requests of a process that ended, at the start and
+// later, and names their first actor. It skips requests that are young.
 func TestResume(t *testing.T) {
 	f := &fakeStore{script: map[string][]error{"left": times(errAway, 2)}}
 	revoking(t, f, Config{}, func(t *testing.T, r *Revoker) {
-		f.store("left") // before anybody else looks
+		f.store("left") // no other goroutine runs yet
 		r.Resume()
 		time.Sleep(resumeAge - time.Second)
 		f.mu.Lock()
@@ -106,13 +105,12 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// What Resume finds is tried within the share of retries, however much it is,
-// and a caller still gets a first try.
+// Resume uses the slots of retries alone, so a caller still gets a first try.
 func TestResumeIsBounded(t *testing.T) {
 	f := &fakeStore{takes: time.Hour}
 	revoking(t, f, Config{Max: 40}, func(t *testing.T, r *Revoker) {
 		for i := range 1000 {
-			f.store(fmt.Sprint("left", i)) // before anybody else looks
+			f.store(fmt.Sprint("left", i)) // no other goroutine runs yet
 		}
 		time.Sleep(resumeAge)
 		r.Resume()

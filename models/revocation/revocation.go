@@ -3,8 +3,8 @@
 // until it is certain.
 //
 // Each revocation is stored as a request before its first try. So every replica
-// can show what is in doubt, and Resume goes on with what another process has
-// left when it ended. Where the request cannot be stored there is no try.
+// can show what is in doubt, and Resume goes on with requests of processes that
+// ended. A revocation whose request cannot be stored is not tried.
 package revocation
 
 import (
@@ -60,7 +60,7 @@ const (
 )
 
 // Resume looks every resumeEvery for requests that are at least resumeAge old.
-// Whoever stored a younger one has hardly had time to try.
+// The process that stored a younger one is probably still trying.
 const (
 	resumeEvery = 5 * time.Second
 	resumeAge   = 10 * time.Second
@@ -118,12 +118,12 @@ func New(cfg Config) *Revoker {
 // else is known:
 //
 //   - models.ErrInDoubt: the key may still work. The request is stored and
-//     tried again, whatever happens to ctx, until the revocation is certain.
-//   - models.ErrNotRevoked: the key is not revoked, and nobody tries.
-//   - neither: nothing is known. Nobody may be trying.
+//     tried again, even if ctx is cancelled, until the revocation is certain.
+//   - models.ErrNotRevoked: the key is not revoked, and nothing is tried again.
+//   - neither: the outcome is unknown, and perhaps nothing is tried again.
 //
-// Other errors are the store's, such as models.ErrNotFound. The key is not
-// revoked then, and nobody tries.
+// Other errors are the store's, such as models.ErrNotFound. With them the key
+// is not revoked, and nothing is tried again.
 func (r *Revoker) RevokeKey(
 	ctx context.Context, by models.Actor, accountID, keyID string,
 ) (models.KeyRecord, error) {
@@ -164,8 +164,8 @@ func (r *Revoker) once(ctx context.Context, by models.Actor, to target) (models.
 	if err := r.request(ctx, by, to); err != nil {
 		return models.KeyRecord{}, err
 	}
-	err := ctx.Err()
 	var key models.KeyRecord
+	var err error
 	select {
 	case r.firsts <- struct{}{}:
 		key, err = r.cfg.Store.RevokeKey(ctx, by, to.accountID, to.keyID)
@@ -183,8 +183,8 @@ func (r *Revoker) once(ctx context.Context, by models.Actor, to target) (models.
 	return models.KeyRecord{}, r.uncertain(err)
 }
 
-// Resume goes on with requests that nobody has made certain, because their
-// process has ended or has no room. It looks now and then until Close.
+// Resume goes on with requests whose process has ended or has no room. It looks
+// for them in the background until Close.
 func (r *Revoker) Resume() {
 	r.running.Go(func() {
 		for {

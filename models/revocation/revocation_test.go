@@ -309,10 +309,9 @@ func TestSlowTry(t *testing.T) {
 	})
 }
 
-// A database that hangs is not asked by every key at once, neither for the
-// first time nor again. Who waits in vain for a turn is told that it is in
-// doubt, as the request is stored. Beyond Max the request is stored as well,
-// and taken up when there is room.
+// The tries at once are bounded, first tries and retries alike. A caller whose
+// revocation waits in vain for a slot is told that it is in doubt, because the
+// request is stored. A request beyond Max is stored too and tried later.
 func TestBounds(t *testing.T) {
 	const most, beyond = 40, 2
 	f := &fakeStore{takes: time.Hour, script: map[string][]error{}}

@@ -80,8 +80,8 @@ func (r *Revoker) end(t *task) {
 	close(t.done)
 }
 
-// confirmed logs a revocation before anybody is told of it, so that it is known where the database has forgotten it after a
-// failover.
+// confirmed logs a revocation before a caller is told of it, so that the log
+// still has it if a failover loses it.
 func (r *Revoker) confirmed(key models.KeyRecord, by models.Actor) {
 	r.cfg.Log.Info("revocation confirmed", "key", key.ID, "account", key.AccountID, "revoked_at", key.RevokedAt.Time(),
 		"asked_by", string(by.Type)+" "+by.ID)
@@ -104,8 +104,9 @@ func (r *Revoker) first(t *task) bool {
 	if err == nil || errors.Is(err, models.ErrNotFound) {
 		return true
 	}
-	// A defect leaves the key as it was, but only a first try shows that. Where
-	// somebody was told that it is tried again, it is.
+	// A defect in the first try leaves the key as it was. A later one does not
+	// tell how the first try ended. If a caller was told that it is tried again,
+	// it must be.
 	if models.CodeOf(err) != models.CodeUnavailable && !t.resumed && !r.doubted(t) && r.drop(t.target) {
 		return true
 	}

@@ -22,9 +22,9 @@ import (
 //     revocation visible, but a failover could still lose it. So the row is
 //     deleted in a transaction of its own, after COMMIT has returned.
 
-// RequestRevocation stores that by wants the key revoked, for RevokeKey to be
-// tried. It waits for no standby and for no try. Storing it twice is no error
-// and keeps the first actor. A key that is revoked for certain gets no request.
+// RequestRevocation stores that by wants the key revoked, before RevokeKey is
+// tried. It does not wait for standbys. Storing a request twice succeeds and
+// keeps the first actor. A key that is revoked for certain gets no request.
 //
 // models.ErrNotFound where the account has no such key. With code "unavailable"
 // it is unknown whether the request is stored, unless models.ErrNotChanged is
@@ -74,8 +74,8 @@ func dropRequest(tx *gorm.DB, accountID, keyID string) error {
 const maxRequests = 500
 
 // RevocationRequests returns requests that have been there for age, oldest
-// first and at most 500. Whoever stored them may have ended since. To revoke
-// such a key makes it certain.
+// first and at most 500. The process that stored one may have ended since.
+// RevokeKey of such a key makes the revocation certain.
 func (s *Store) RevocationRequests(ctx context.Context, age time.Duration) ([]models.RevocationRequest, error) {
 	var list []models.RevocationRequest
 	err := s.read.WithContext(ctx).Where("requested_at <= "+s.clock()+" - ?", age.Microseconds()).
@@ -83,9 +83,11 @@ func (s *Store) RevocationRequests(ctx context.Context, age time.Duration) ([]mo
 	return list, classify("looking for revocations in doubt", err)
 }
 
-// RevokeKey revokes a key of the account and returns its record. A nil error says that the revocation is committed and
-// that no later lookup, on any replica, finds the key alive. Code "unavailable" says that nobody knows: ask again, for
-// revoking a key twice is no error and keeps the first time. models.ErrNotFound where the account has no such key.
+// RevokeKey revokes a key of the account and returns its record. A nil error
+// says that the revocation is committed and that no later lookup, on any
+// replica, finds the key alive. With code "unavailable" the outcome is unknown.
+// Revoking a key twice succeeds and keeps the first time. models.ErrNotFound if
+// the account has no such key.
 func (s *Store) RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
@@ -108,15 +110,15 @@ func (s *Store) RevokeKey(ctx context.Context, by models.Actor, accountID, keyID
 		err = models.Unavailable(errMoved) // to a primary that was promoted meanwhile
 	}
 	if err != nil && !errors.Is(err, models.ErrNotFound) {
-		return models.KeyRecord{}, models.Unavailable(err) // whatever it is, the key is not left as it was
+		return models.KeyRecord{}, models.Unavailable(err) // the key is revoked, though not for certain
 	}
 	key.Revoking = false
 	return key, err
 }
 
-// revoke revokes a key, or has its COMMIT wait for what a revocation before had
-// to wait for. It reports whether COMMIT waits for a standby. If so the request
-// stays in the database until COMMIT has returned cleanly.
+// revoke revokes a key. If the key is revoked already, it writes the row again,
+// so that COMMIT waits for the earlier revocation too. It reports whether COMMIT
+// waits for a standby. If so the request stays until COMMIT has returned.
 func (s *Store) revoke(tx *gorm.DB, by models.Actor, accountID, keyID string) (waits bool, err error) {
 	if err := s.makeDurable(tx); err != nil {
 		return false, err
@@ -139,7 +141,7 @@ func (s *Store) revoke(tx *gorm.DB, by models.Actor, accountID, keyID string) (w
 		}
 	}
 	if !key.RevokedAt.IsZero() {
-		// Perhaps by a try whose end nobody knows. Writing the row again has this COMMIT wait for that one too.
+		// An earlier try may have an unknown outcome. This COMMIT waits for it too.
 		return waits, tx.Model(&key).Update("revoked_at", key.RevokedAt).Error
 	}
 	if waits { // also where a failover has lost the request
@@ -160,8 +162,8 @@ func (s *Store) revoke(tx *gorm.DB, by models.Actor, accountID, keyID string) (w
 	})
 }
 
-// makeDurable has COMMIT answer only when the change is on disk, and on the synchronous standbys where there are any,
-// whatever the server's default.
+// makeDurable makes COMMIT answer only when the change is on disk, and on the
+// synchronous standbys if there are any. It overrides the server's default.
 func (s *Store) makeDurable(tx *gorm.DB) error {
 	if s.dialect != postgres {
 		return nil // every connection has synchronous=FULL
@@ -179,8 +181,8 @@ func (s *Store) waitsForStandby(tx *gorm.DB) (bool, error) {
 	return names != "", err
 }
 
-// makeLocal has COMMIT wait for no standby: who gives that up has committed all the same, and would add what was counted
-// up once more.
+// makeLocal makes COMMIT not wait for standbys. A wait that is cut short has
+// committed all the same, so a caller that tries again would count twice.
 func (s *Store) makeLocal(tx *gorm.DB) error {
 	if s.dialect != postgres {
 		return nil
@@ -196,7 +198,8 @@ func (s *Store) AccountOfKey(ctx context.Context, keyID string) (string, error) 
 	return accountID, classify("finding a key", err)
 }
 
-// RevokeAnyKey revokes a key of whatever account, for an operator. Errors as RevokeKey.
+// RevokeAnyKey revokes a key of any account, for an operator. Errors as
+// RevokeKey.
 func (s *Store) RevokeAnyKey(ctx context.Context, by models.Actor, keyID string) (models.KeyRecord, error) {
 	accountID, err := s.AccountOfKey(ctx, keyID)
 	if err != nil {

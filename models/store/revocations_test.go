@@ -75,7 +75,7 @@ func TestRequestRevocation(t *testing.T) {
 	})
 }
 
-// Whether nothing was changed is known while COMMIT has not been sent.
+// A change that fails before COMMIT was certainly not made.
 func TestNotChanged(t *testing.T) {
 	cluster := storetest.NewCluster(t)
 	st := storetest.Open(t, cluster.Postgres(t))
@@ -88,8 +88,7 @@ func TestNotChanged(t *testing.T) {
 	}
 }
 
-// Where COMMIT was sent and its answer is lost, nobody can say that nothing
-// was changed.
+// A change whose COMMIT was sent and not answered may have been made.
 func TestCommitUnknown(t *testing.T) {
 	url := storetest.Postgres(t)
 	st := storetest.Open(t, url)

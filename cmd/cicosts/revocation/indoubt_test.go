@@ -13,7 +13,7 @@ import (
 
 // TestInDoubt keeps a revocation in doubt, asks the other replica about it, and
 // kills the replica that was asked for it. The other one must never say that
-// it was given up, and must finish it in the name of whoever asked.
+// it was given up, and must finish it in the name of the admin who asked.
 func TestInDoubt(t *testing.T) {
 	if testing.Short() {
 		t.Skip("driving replicas is not short")
@@ -103,7 +103,7 @@ func ask(t *testing.T, r *replica, text string) (status int) {
 	return status
 }
 
-// wantRevokedOnce checks that the history has the revocation once, by whoever
+// wantRevokedOnce checks that the history has one revocation, by the admin who
 // asked for it, and that no request is left.
 func (s *site) wantRevokedOnce(t *testing.T, id string) {
 	t.Helper()
@@ -114,7 +114,7 @@ func (s *site) wantRevokedOnce(t *testing.T, id string) {
 	err := db.QueryRowContext(t.Context(), `SELECT count(*), min(actor_label), (SELECT count(*) FROM revocation_requests)
 		FROM audit_events WHERE action = 'key.revoked' AND target_id = $1`, id).Scan(&n, &by, &left)
 	if err != nil || n != 1 || by.String != "ops@acme.example" || left != 0 {
-		t.Errorf("%d revocations by %q and %d requests, %v; want one by whoever asked", n, by.String, left, err)
+		t.Errorf("%d revocations by %q and %d requests, %v; want one by the admin", n, by.String, left, err)
 	}
 }
 

@@ -33,7 +33,7 @@ var mutants = []mutant{
 		"func (l *postgresLookup) keysByHash(", "func (l *postgresLookup) onPrimary(", withStandby, undisturbed,
 	},
 	{
-		"confirmed before the commit", "early.go", "models/store/keys.go",
+		"confirmed before the commit", "early.go", "models/store/revocations.go",
 		"func (s *Store) RevokeKey(", "func (s *Store) revokeKey(", twoReplicas, undisturbed,
 	},
 	{

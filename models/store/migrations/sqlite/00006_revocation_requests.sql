@@ -1,5 +1,5 @@
 -- +goose Up
--- Revocations that somebody asked for and that are not certain yet. The row is
+-- Revocations that were asked for and are not certain yet. The row is
 -- committed before the first try, so every replica can show the revocation and
 -- go on with it. It is deleted when the revocation is certain.
 CREATE TABLE revocation_requests (
