@@ -22,9 +22,12 @@ import (
 	"cicosts/web"
 )
 
-// How long a shutdown may take: requests are drained, then what is in memory is
-// saved while revocations in doubt are tried to their end.
+// How long a shutdown may take: proxies turn away, requests are drained, then
+// what is in memory is saved while revocations in doubt are tried to their end.
 const (
+	noticeTick    = 250 * time.Millisecond
+	noticeTicks   = 20 // until a probe is told, at most
+	turnTicks     = 8  // from then on: two probes of a proxy that probes each second
 	drainTimeout  = 8 * time.Second
 	flushTimeout  = 2 * time.Second
 	revokeTimeout = 2 * time.Second
@@ -95,6 +98,7 @@ func (c *call) serve(ctx context.Context, queue *logQueue) error {
 	case err = <-failed:
 	case <-ctx.Done():
 		log.Info("stopping")
+		giveNotice(handler.Withdraw(), time.Tick(noticeTick))
 		shutDown(server, log)
 	}
 	return errors.Join(err, settle(uses, revoker))
@@ -141,6 +145,26 @@ func cookieKeys(secrets []secret) [][]byte {
 		keys = append(keys, s.cookieKeys()...)
 	}
 	return keys
+}
+
+// giveNotice returns when proxies have had time to learn that this replica
+// stops and to turn to others: a while after a probe was told so. It returns at
+// once when told is nil, as nobody probes. It counts ticks rather than time, so
+// that a machine that stalls shortens nothing.
+func giveNotice(told <-chan struct{}, ticks <-chan time.Time) {
+	if told == nil {
+		return
+	}
+	for n := noticeTicks; n > 0; n-- {
+		select {
+		case <-told:
+			n = 0
+		case <-ticks:
+		}
+	}
+	for range turnTicks {
+		<-ticks
+	}
 }
 
 // shutDown lets requests finish, for a while, and then cuts them off.

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"cicosts/models/store/storetest"
 )
@@ -68,4 +70,44 @@ func count(t *testing.T, db, query string) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// Notice ends some ticks after a probe was told, or after more when none is.
+func TestNotice(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		probed, told bool
+		ticks        int
+	}{
+		{"nobody probes", false, false, 0},
+		{"a probe is told", true, true, turnTicks},
+		{"no probe comes", true, false, noticeTicks + turnTicks},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var told chan struct{}
+			if tt.probed {
+				told = make(chan struct{})
+			}
+			if tt.told {
+				close(told)
+			}
+			ticks, ended := make(chan time.Time), make(chan struct{})
+			go func() {
+				defer close(ended)
+				giveNotice(told, ticks)
+			}()
+			for n := 0; ; n++ {
+				synctest.Wait() // it waits for something, or has ended
+				select {
+				case <-ended:
+					if n != tt.ticks {
+						t.Errorf("%s: notice ends after %d ticks, want %d", tt.name, n, tt.ticks)
+					}
+					return
+				default:
+					ticks <- time.Time{}
+				}
+			}
+		})
+	}
 }
