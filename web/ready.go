@@ -14,8 +14,8 @@ const (
 	// readyEvery is the least time from one question to the database to the
 	// next. It is also how long a probe waits for the answer.
 	readyEvery = time.Second
-	// probedLately is within how long somebody who probes now and then does so
-	// again: proxies probe every 1 to 30 s.
+	// probedLately is how old the last probe of a proxy may be while the proxy
+	// still watches. Proxies probe every 1 to 30 s.
 	probedLately = time.Minute
 )
 
@@ -25,7 +25,7 @@ type readiness struct {
 	ping func(ctx context.Context) error
 	now  func() time.Time
 
-	withdrawn atomic.Bool   // the answer is no, without a question
+	withdrawn atomic.Bool   // the answer is 503, and no question is asked
 	told      chan struct{} // closed when a probe is told so
 
 	mu     sync.Mutex // guards what follows
@@ -82,8 +82,8 @@ func (r *readiness) question() *question {
 	return q
 }
 
-// withdraw makes the answer no from now on. The channel is closed by the next
-// probe; it is nil when nobody has probed lately, so that none will come.
+// withdraw makes the answer 503 from now on. The next probe closes the channel.
+// The channel is nil if the last probe is older than probedLately.
 func (r *readiness) withdraw() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -94,8 +94,8 @@ func (r *readiness) withdraw() <-chan struct{} {
 	return r.told
 }
 
-// probe notes a probe and reports whether it is to be told no. A request that a
-// proxy passes on is no probe of the proxy's own.
+// probe notes a probe and reports whether the server is withdrawn. A request
+// that a proxy passes on does not count as the proxy's own probe.
 func (r *readiness) probe(passedOn bool) (withdrawn bool) {
 	withdrawn = r.withdrawn.Load()
 	if passedOn {
@@ -147,6 +147,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Withdraw makes GET /readyz answer 503 from now on, so that proxies turn to
 // other replicas, and every answer ask its client to close the connection. All
-// else is answered as before. The channel is closed when a probe is told; it is
-// nil when none came within the last minute, so that nobody will notice.
+// else is answered as before. The channel is closed when a probe is told. It is
+// nil if there was no probe within the last minute.
 func (h *Handler) Withdraw() <-chan struct{} { return h.readiness.withdraw() }

@@ -148,7 +148,7 @@ func serveTo(h http.Handler, path, forwarded string) *httptest.ResponseRecorder 
 }
 
 // A server that is withdrawn tells probes so, answers all else, and asks for
-// connections to be closed. It knows whether anybody is there to be told.
+// connections to be closed. It knows whether a proxy is watching.
 func TestWithdraw(t *testing.T) {
 	s := sqliteSite(t)
 	h := func() *Handler {

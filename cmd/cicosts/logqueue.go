@@ -13,20 +13,20 @@ const (
 	// logRoom is how many bytes of lines wait for the log's reader at most,
 	// which is about 16,000 lines. Urgent lines have room of their own.
 	logRoom, urgentRoom = 4 << 20, 1 << 20
-	// logPatience is how long anything waits for the log's reader in all.
+	// logPatience is how long a caller waits for the log's reader in all.
 	logPatience = time.Second
 	// logWrite bounds a write, single lines aside: Linux keeps writes of that
 	// size to a pipe together when other processes write to it too.
 	logWrite = 4 << 10
 )
 
-// A logQueue writes log lines from a goroutine of its own, so that a reader that
-// stalls or ends holds up nothing else. Lines that have no room, or that cannot
-// be written, are dropped and counted. It is safe for concurrent use.
+// A logQueue writes log lines from a goroutine of its own, so that a stalled or
+// closed reader holds up nothing else. A line without room, or one that cannot
+// be written, is dropped and counted. It is safe for concurrent use.
 //
-// Urgent lines overtake others. Who logs one waits until it is written, but no
-// longer than logPatience, and not at all while the reader has stalled for that
-// long already.
+// Urgent lines overtake others. A caller that logs one waits until it is
+// written, but at most logPatience. It does not wait at all when the reader has
+// already stalled for that long.
 type logQueue struct {
 	w       io.Writer
 	handler func(io.Writer) slog.Handler
@@ -70,7 +70,7 @@ func (q *logQueue) dropped() int64 {
 	return q.drops
 }
 
-// print writes a line that is no record, as urgent.
+// print writes a line as it is, as an urgent one, without a record around it.
 func (q *logQueue) print(line string) {
 	_, _ = q.addUrgent([]byte(line)) // always nil
 	q.await()

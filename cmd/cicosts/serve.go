@@ -33,8 +33,8 @@ const (
 	revokeTimeout = 2 * time.Second
 )
 
-// serve serves until ctx ends. Nothing in it waits for who reads the log or
-// standard output, nor ends because they are closed.
+// serve serves until ctx ends. It goes on when standard output and standard
+// error are not read or are closed.
 func serve(ctx context.Context, c *call) error {
 	signal.Ignore(syscall.SIGPIPE) // writes fail instead
 	queue := newLogQueue(c.err, c.settings.logHandler)
@@ -147,10 +147,10 @@ func cookieKeys(secrets []secret) [][]byte {
 	return keys
 }
 
-// giveNotice returns when proxies have had time to learn that this replica
-// stops and to turn to others: a while after a probe was told so. It returns at
-// once when told is nil, as nobody probes. It counts ticks rather than time, so
-// that a machine that stalls shortens nothing.
+// giveNotice returns when proxies have had time to learn that this replica is
+// stopping and to turn to others: some ticks after a probe was told. It returns
+// at once when told is nil, because no proxy probes. It counts ticks rather than
+// time, so that a stalled machine does not shorten the notice.
 func giveNotice(told <-chan struct{}, ticks <-chan time.Time) {
 	if told == nil {
 		return

@@ -23,9 +23,9 @@ type child struct {
 	log      *bufio.Reader
 }
 
-// startChild starts a child that uses the database. The test begins with pipes
-// of these contents, which the child's lines follow.
-func startChild(t *testing.T, db string, fill func(stdout *os.File)) *child {
+// startChild starts a child that uses the database. It calls prepare with the
+// pipe that becomes the child's standard output.
+func startChild(t *testing.T, db string, prepare func(stdout *os.File)) *child {
 	t.Helper()
 	c := &child{cmd: exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSignals$")}
 	c.cmd.Env = append(os.Environ(), serves+"="+db, "CICOSTS_SECRET="+testSecret, "CICOSTS_METRICS_ADDR=127.0.0.1:0")
@@ -33,7 +33,7 @@ func startChild(t *testing.T, db string, fill func(stdout *os.File)) *child {
 	c.out, stdout = pipe(t)
 	c.err, stderr = pipe(t)
 	c.log = bufio.NewReader(c.err)
-	fill(stdout)
+	prepare(stdout)
 	c.cmd.Stdout, c.cmd.Stderr = stdout, stderr
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func pipe(t *testing.T) (read, write *os.File) {
 	return read, write
 }
 
-// fill writes to a pipe until no byte more fits.
+// fill returns a function that writes to a pipe until it is full.
 func fill(t *testing.T) func(*os.File) {
 	return func(pipe *os.File) {
 		fd := int(pipe.Fd())
@@ -123,7 +123,7 @@ func (c *child) terminate(t *testing.T) {
 	}
 }
 
-// A log that nobody reads holds up no answer, no revocation and no shutdown.
+// A log that is not read delays neither answers nor revocations nor shutdown.
 func TestLogThatNobodyReads(t *testing.T) {
 	c := startChild(t, newDatabase(t), empty)
 	admin := c.owner(t)
@@ -150,7 +150,7 @@ func TestLogThatNobodyReads(t *testing.T) {
 	c.terminate(t)
 }
 
-// A standard output that nobody reads holds up no shutdown either.
+// A standard output that is not read does not delay shutdown either.
 func TestSetupLinkThatNobodyReads(t *testing.T) {
 	c := startChild(t, newDatabase(t), fill(t))
 	addr := c.addr(t, "listening")
@@ -195,7 +195,7 @@ func (s stuck) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A start that fails ends although nobody reads why.
+// A failing start ends even if its error message is not read.
 func TestFailureThatNobodyReads(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
