@@ -77,6 +77,7 @@ func TestOutage(t *testing.T) {
 		}
 	}
 	b.get("/healthz").want(http.StatusOK)
+	s.clock.advance(readyEvery)
 	b.get("/readyz").want(http.StatusServiceUnavailable)
 
 	cluster.Start(t)

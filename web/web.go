@@ -74,15 +74,19 @@ const maxBody = 64 << 10
 
 type server struct {
 	Config
-	base     *url.URL
-	sessions *sessions
-	plain    map[string]bool // routes (method, space, pattern) whose answers are never compressed
+	base      *url.URL
+	sessions  *sessions
+	plain     map[string]bool // routes (method, space, pattern) whose answers are never compressed
+	readiness *readiness
 }
 
 // New returns the handler of everything that the program serves.
-func New(cfg Config) (http.Handler, error) {
-	_, e, err := newServer(cfg)
-	return headAsGet(e), err
+func New(cfg Config) (*Handler, error) {
+	s, e, err := newServer(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Handler{next: headAsGet(e), readiness: s.readiness}, nil
 }
 
 func newServer(cfg Config) (*server, *echo.Echo, error) {
@@ -96,7 +100,10 @@ func newServer(cfg Config) (*server, *echo.Echo, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &server{Config: cfg, base: base, sessions: newSessions(cfg.Store, cfg.CookieKeys, base.Scheme == "https"), plain: map[string]bool{}}
+	s := &server{
+		Config: cfg, base: base, sessions: newSessions(cfg.Store, cfg.CookieKeys, base.Scheme == "https"),
+		plain: map[string]bool{}, readiness: newReadiness(cfg.Store.Ping, cfg.Now),
+	}
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.handleError
@@ -112,18 +119,6 @@ func newServer(cfg Config) (*server, *echo.Echo, error) {
 	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
 	e.GET("/readyz", s.ready)
 	return s, e, nil
-}
-
-// ready answers 200 while keys can be checked.
-func (s *server) ready(c echo.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), time.Second)
-	defer cancel()
-	if err := s.Store.Ping(ctx); err != nil {
-		c.Set(failureKey, err)
-		tellRetryAfter(c)
-		return c.String(http.StatusServiceUnavailable, "the database does not answer\n")
-	}
-	return c.String(http.StatusOK, "ok\n")
 }
 
 // headAsGet lets every GET route answer HEAD. The server leaves the body out, since its own request still says HEAD.

@@ -96,6 +96,13 @@ func (m *metrics) countDropped(dropped func() int64) {
 	}, func() float64 { return float64(dropped()) }))
 }
 
+// countLogDropped shows how many lines the log lacks.
+func (m *metrics) countLogDropped(dropped func() int64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "cicosts_log_lines_dropped_total", Help: "Log lines dropped, since nothing read them in time or writing failed.",
+	}, func() float64 { return float64(dropped()) }))
+}
+
 // countInDoubt shows how many revocations are not known to be confirmed.
 func (m *metrics) countInDoubt(inDoubt func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -63,12 +63,22 @@ func execute(ctx context.Context, p program) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(p.err, "cicosts: %s\n", oneLine(err.Error()))
+	if _, ok := errors.AsType[printedError](err); !ok {
+		fmt.Fprint(p.err, failureLine(err))
+	}
 	if _, ok := errors.AsType[usageError](err); ok {
 		return 2
 	}
 	return 1
 }
+
+// printedError is a failure whose line the command itself has printed.
+type printedError struct{ error }
+
+func (e printedError) Unwrap() error { return e.error }
+
+// failureLine is what standard error says of a failure.
+func failureLine(err error) string { return "cicosts: " + oneLine(err.Error()) + "\n" }
 
 func (p program) dispatch(ctx context.Context) error {
 	if len(p.args) > 0 && (p.args[0] == "help" || p.args[0] == "--help" || p.args[0] == "-h") {

@@ -8,6 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os/signal"
+	"sync"
+	"syscall"
 	"time"
 
 	"cicosts/models"
@@ -19,15 +22,34 @@ import (
 	"cicosts/web"
 )
 
-// How long a shutdown may take: requests are drained, then what is in memory is saved.
+// How long a shutdown may take: proxies turn away, requests are drained, then
+// what is in memory is saved while revocations in doubt are tried to their end.
 const (
-	drainTimeout = 8 * time.Second
-	flushTimeout = 2 * time.Second
+	noticeTick    = 250 * time.Millisecond
+	noticeTicks   = 20 // until a probe is told, at most
+	turnTicks     = 8  // from then on: two probes of a proxy that probes each second
+	drainTimeout  = 8 * time.Second
+	flushTimeout  = 2 * time.Second
+	revokeTimeout = 2 * time.Second
 )
 
-// serve binds the address first, so that an address in use fails at once, then serves until ctx ends.
+// serve serves until ctx ends. It goes on when standard output and standard
+// error are not read or are closed.
 func serve(ctx context.Context, c *call) error {
-	log := c.logger()
+	signal.Ignore(syscall.SIGPIPE) // writes fail instead
+	queue := newLogQueue(c.err, c.settings.logHandler)
+	defer queue.close()
+	err := c.serve(ctx, queue)
+	if err == nil {
+		return nil
+	}
+	queue.print(failureLine(err))
+	return printedError{err}
+}
+
+// serve binds the address first, so that an address in use fails at once.
+func (c *call) serve(ctx context.Context, queue *logQueue) error {
+	log := queue.logger()
 	slog.SetDefault(log)
 	listener, err := net.Listen("tcp", c.settings.addr)
 	if err != nil {
@@ -35,6 +57,7 @@ func serve(ctx context.Context, c *call) error {
 	}
 	defer listener.Close()
 	m := newMetrics()
+	m.countLogDropped(queue.dropped)
 	metricsServer, err := m.serve(c.settings.metricsAddr, log)
 	if err != nil {
 		return err
@@ -48,7 +71,7 @@ func serve(ctx context.Context, c *call) error {
 	st.RecordTimelines()
 	uses := usage.New(usage.Config{Sink: m.sink(st)})
 	m.countDropped(uses.Dropped)
-	revoker := revocation.New(revocation.Config{Store: st, Log: log})
+	revoker := revocation.New(revocation.Config{Store: st, Log: queue.urgentLogger()})
 	revoker.Resume()
 	m.countInDoubt(revoker.InDoubt)
 	baseURL := c.baseURL(listener)
@@ -62,7 +85,8 @@ func serve(ctx context.Context, c *call) error {
 	server := newServer(handler, log)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	log.Info("listening", "addr", listener.Addr().String(), "database", st.Location())
+	// Written before the link, which is on another stream.
+	queue.urgentLogger().Info("listening", "addr", listener.Addr().String(), "database", st.Location())
 	if metricsServer.Addr != "" {
 		log.Info("metrics listening", "addr", metricsServer.Addr)
 	}
@@ -74,12 +98,25 @@ func serve(ctx context.Context, c *call) error {
 	case err = <-failed:
 	case <-ctx.Done():
 		log.Info("stopping")
+		giveNotice(handler.Withdraw(), time.Tick(noticeTick))
 		shutDown(server, log)
 	}
-	flushCtx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	return errors.Join(err, settle(uses, revoker))
+}
+
+// settle saves the use of keys and has revocations in doubt tried to their end.
+// Each has a time of its own, so that neither takes the other's.
+func settle(uses *usage.Recorder, revoker *revocation.Revoker) error {
+	var closing sync.WaitGroup
+	defer closing.Wait()
+	closing.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), revokeTimeout)
+		defer cancel()
+		revoker.Close(ctx)
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
-	revoker.Close(flushCtx)
-	return errors.Join(err, uses.Close(flushCtx))
+	return uses.Close(ctx)
 }
 
 func newServer(handler http.Handler, log *slog.Logger) *http.Server {
@@ -108,6 +145,26 @@ func cookieKeys(secrets []secret) [][]byte {
 		keys = append(keys, s.cookieKeys()...)
 	}
 	return keys
+}
+
+// giveNotice returns when proxies have had time to learn that this replica is
+// stopping and to turn to others: some ticks after a probe was told. It returns
+// at once when told is nil, because no proxy probes. It counts ticks rather than
+// time, so that a stalled machine does not shorten the notice.
+func giveNotice(told <-chan struct{}, ticks <-chan time.Time) {
+	if told == nil {
+		return
+	}
+	for n := noticeTicks; n > 0; n-- {
+		select {
+		case <-told:
+			n = 0
+		case <-ticks:
+		}
+	}
+	for range turnTicks {
+		<-ticks
+	}
 }
 
 // shutDown lets requests finish, for a while, and then cuts them off.
@@ -139,6 +196,10 @@ func (c *call) printSetupLink(ctx context.Context, st *store.Store, baseURL stri
 	if err := st.AddSetupToken(ctx, models.HashToken(token)); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(c.out, "Create the first owner: %s/setup?token=%s\n", baseURL, token)
-	return err
+	go func() { // standard output may stall
+		if _, err := fmt.Fprintf(c.out, "Create the first owner: %s/setup?token=%s\n", baseURL, token); err != nil {
+			slog.Error("printing a setup link", "error", err)
+		}
+	}()
+	return nil
 }

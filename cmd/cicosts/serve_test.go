@@ -171,15 +171,17 @@ func TestServeDrains(t *testing.T) {
 	})
 }
 
+// serves is the variable with the database of a process that TestSignals is to be.
+const serves = "TEST_SERVES"
+
 // TestSignals runs this test again as a process of its own, which serves, and sends it what operators send.
 func TestSignals(t *testing.T) {
-	const child = "TEST_SERVES"
-	if db := os.Getenv(child); db != "" {
+	if db := os.Getenv(serves); db != "" {
 		os.Exit(run([]string{"serve", "--addr", "127.0.0.1:0", "--database-url", db}))
 	}
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
-		cmd.Env = append(os.Environ(), child+"="+newDatabase(t))
+		cmd.Env = append(os.Environ(), serves+"="+newDatabase(t))
 		var errs bytes.Buffer
 		cmd.Stderr = &errs
 		out, err := cmd.StdoutPipe()

@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -199,9 +200,12 @@ func readLogFormat(s *settings, value string) error {
 }
 
 // logger writes to standard error in the format set.
-func (c *call) logger() *slog.Logger {
-	if c.settings.logFormat == "text" {
-		return slog.New(slog.NewTextHandler(c.err, nil))
+func (c *call) logger() *slog.Logger { return slog.New(c.settings.logHandler(c.err)) }
+
+// logHandler writes to w in the format set.
+func (s settings) logHandler(w io.Writer) slog.Handler {
+	if s.logFormat == "text" {
+		return slog.NewTextHandler(w, nil)
 	}
-	return slog.New(slog.NewJSONHandler(c.err, nil))
+	return slog.NewJSONHandler(w, nil)
 }

@@ -133,10 +133,11 @@ type replica struct {
 	log  string // its output's file
 }
 
-// startReplica runs "cicosts serve" with this environment until the test ends.
-func startReplica(t *testing.T, program string, env []string) *replica {
+// startReplica runs "cicosts serve" with this environment, on a port of its own unless an argument says otherwise, until the
+// test ends.
+func startReplica(t *testing.T, program string, env []string, args ...string) *replica {
 	t.Helper()
-	cmd := exec.Command(program, "serve", "--addr", "127.0.0.1:0")
+	cmd := exec.Command(program, append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
 	cmd.Env = env
 	r := &replica{log: filepath.Join(t.TempDir(), "log")}
 	r.process = start(t, cmd, r.log)
