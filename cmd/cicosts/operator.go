@@ -66,15 +66,15 @@ func userAdd(ctx context.Context, c *call) error {
 		return badUsage("user add wants --email E --account NAME --password-stdin")
 	}
 	if !role.Valid() {
-		return badUsage("--role %q is not usable: want owner, admin, member or viewer", s.role)
+		return badUsage("--role%s is not usable: want owner, admin, member or viewer", shown(s.role))
 	}
 	email, err := models.CleanEmail(s.email)
 	if err != nil {
-		return badUsage("--email %q is not usable: want an address such as ada@example.com", s.email)
+		return badUsage("--email%s is not usable: want an address such as ada@example.com", shown(s.email))
 	}
 	account, err := models.CleanName("account", s.account)
 	if err != nil {
-		return badUsage("--account %q is not usable: want 1 to %d characters without control characters", s.account, models.MaxName)
+		return badUsage("--account%s is not usable: want 1 to %d characters without control characters", shown(s.account), models.MaxName)
 	}
 	hash, err := c.readPassword(ctx, email)
 	if err != nil {
@@ -94,6 +94,9 @@ func userPassword(ctx context.Context, c *call) error {
 	if c.settings.email == "" || !c.settings.passwordStdin {
 		return badUsage("user password wants --email E --password-stdin")
 	}
+	if _, err := models.CleanEmail(c.settings.email); err != nil {
+		return badUsage("--email%s is not usable: want an address such as ada@example.com", shown(c.settings.email))
+	}
 	hash, err := c.readPassword(ctx, c.settings.email)
 	if err != nil {
 		return err
@@ -101,7 +104,7 @@ func userPassword(ctx context.Context, c *call) error {
 	return c.withDatabase(ctx, func(st *store.Store) error {
 		err := st.SetPassword(ctx, models.Operator, c.settings.email, hash)
 		if errors.Is(err, models.ErrNotFound) {
-			return fmt.Errorf("there is no user with the e-mail address %q", c.settings.email)
+			return fmt.Errorf("there is no user with the e-mail address %s", named(c.settings.email))
 		}
 		if err == nil {
 			_, err = fmt.Fprintf(c.out, "Set the password of %s and ended their sessions.\n", c.settings.email)
@@ -129,7 +132,7 @@ func keyList(ctx context.Context, c *call) error {
 		if c.settings.account != "" {
 			account, err := st.AccountByName(ctx, c.settings.account)
 			if errors.Is(err, models.ErrNotFound) {
-				return fmt.Errorf("there is no account %q", c.settings.account)
+				return fmt.Errorf("there is no account %s", named(c.settings.account))
 			}
 			if err != nil {
 				return err
@@ -181,6 +184,10 @@ func (a anyAccount) RevokeKey(ctx context.Context, by models.Actor, _, keyID str
 }
 
 func keyRevoke(ctx context.Context, c *call) error {
+	if id := c.rest[0]; !keyID.MatchString(id) && !harmless(id) {
+		return badUsage("key revoke takes no text of a key as an argument, which other users of this machine can see; " +
+			"give it on standard input: cicosts key revoke -")
+	}
 	return c.breakGlass(ctx, func(st *store.Store) error {
 		revoker := revocation.New(revocation.Config{Store: anyAccount{st}, Patience: revokePatience, Log: slog.New(slog.DiscardHandler)})
 		defer revoker.Close(ctx)

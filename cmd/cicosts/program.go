@@ -6,7 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -63,7 +63,7 @@ func execute(ctx context.Context, p program) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(p.err, "cicosts: %s\n", oneLine(err.Error()))
+	fmt.Fprintf(p.err, "cicosts: %s\n", hideKeys(oneLine(err.Error())))
 	if _, ok := errors.AsType[usageError](err); ok {
 		return 2
 	}
@@ -85,7 +85,7 @@ func (p program) dispatch(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return badUsage("%s", oneDash.ReplaceAllString(strings.Replace(err.Error(), "flag provided but not defined: ", "unknown flag ", 1), "$1--$2")+"; want one of: "+flagNames(c.flags))
+		return err
 	}
 	cmd, rest, err := findCommand(rest)
 	if err != nil {
@@ -101,12 +101,19 @@ func (p program) dispatch(ctx context.Context) error {
 	return cmd.run(ctx, c)
 }
 
-// parsePermuted parses flags wherever they stand; the flag package alone would stop at the first other argument.
+// parsePermuted parses flags wherever they stand; the flag package alone would
+// stop at the first other argument.
 func parsePermuted(flags *flag.FlagSet, args []string) (rest []string, err error) {
 	for {
 		before := args
-		if err := flags.Parse(args); err != nil {
+		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 			return nil, err
+		} else if err != nil {
+			i := len(before) - len(flags.Args())
+			if i > 0 && !strings.HasPrefix(err.Error(), "bad flag syntax") { // else it is not taken off the arguments
+				i--
+			}
+			return nil, badFlag(flags, before[i])
 		}
 		args = flags.Args()
 		if len(args) == 0 {
@@ -120,8 +127,21 @@ func parsePermuted(flags *flag.FlagSet, args []string) (rest []string, err error
 	}
 }
 
-// oneDash finds flags as the flag package writes them.
-var oneDash = regexp.MustCompile(`(^| )-([a-z])`)
+// badFlag says what is wrong with an argument that the flag package refuses.
+// Its own errors would repeat a password, as of -pPASSWORD.
+func badFlag(flags *flag.FlagSet, arg string) error {
+	name, _, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	known := flags.Lookup(name)
+	switch {
+	case known != nil && hasValue: // all others take any value
+		return badUsage("--%s takes no value but true or false", name)
+	case known != nil:
+		return badUsage("--%s needs an argument", name)
+	case strings.HasPrefix(arg, "--") && word.MatchString(name) && harmless(name):
+		return badUsage("unknown flag --%s; want one of: %s", name, flagNames(flags))
+	}
+	return badUsage("unknown flag; want one of: %s", flagNames(flags))
+}
 
 func flagNames(flags *flag.FlagSet) string {
 	var names []string
@@ -140,9 +160,22 @@ func findCommand(words []string) (command, []string, error) {
 	}
 	given := "no command"
 	if len(words) > 0 {
-		given = fmt.Sprintf("unknown command %q", strings.Join(words[:min(2, len(words))], " "))
+		given = "unknown command" + shownCommand(words, names)
 	}
 	return command{}, nil, badUsage("%s; want one of: %s", given, strings.Join(names, ", "))
+}
+
+// shownCommand returns the one or two words of an unknown command in quotes, or
+// "" where they may be something else, such as a password.
+func shownCommand(words, names []string) string {
+	if !word.MatchString(words[0]) || !harmless(words[0]) {
+		return ""
+	}
+	takesSecond := slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, words[0]+" ") })
+	if len(words) > 1 && takesSecond && word.MatchString(words[1]) && harmless(words[1]) {
+		return shown(words[0] + " " + words[1])
+	}
+	return shown(words[0])
 }
 
 // checkArguments refuses flags and arguments that the command has no use for: a flag that is ignored misleads.
@@ -160,7 +193,11 @@ func (c *call) checkArguments(cmd command) error {
 	case len(c.rest) < cmd.args:
 		return badUsage("%s wants an argument: cicosts %s %s", cmd.name, cmd.name, cmd.usage)
 	case len(c.rest) > cmd.args:
-		return badUsage("unexpected argument %q; want: cicosts %s", c.rest[cmd.args], strings.TrimSpace(cmd.name+" "+cmd.usage))
+		extra := ""
+		if !strings.Contains(cmd.usage, "--password-stdin") { // else it may be a password, however short
+			extra = shown(c.rest[cmd.args])
+		}
+		return badUsage("unexpected argument%s; want: cicosts %s", extra, strings.TrimSpace(cmd.name+" "+cmd.usage))
 	}
 	return nil
 }
