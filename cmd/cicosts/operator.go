@@ -31,12 +31,15 @@ func (c *call) withDatabase(ctx context.Context, fn func(st *store.Store) error)
 
 // inspect opens a database that exists, migrates nothing, and needs no secret.
 func (c *call) inspect(ctx context.Context, fn func(st *store.Store, migrations []store.MigrationState) error) error {
+	if err := c.checkDatabaseIsThere(); err != nil {
+		return err
+	}
 	if path, ok := store.SQLitePath(c.settings.databaseURL); ok {
 		if _, err := os.Stat(path); err != nil {
 			return fmt.Errorf("there is no database %s yet; serve or migrate up makes it", path)
 		}
 	}
-	st, err := store.Open(ctx, store.Config{URL: c.settings.databaseURL})
+	st, err := c.openStore(ctx, store.Config{})
 	if err != nil {
 		return err
 	}

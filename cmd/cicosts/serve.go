@@ -66,7 +66,7 @@ func serve(ctx context.Context, c *call) error {
 	if metricsServer.Addr != "" {
 		log.Info("metrics listening", "addr", metricsServer.Addr)
 	}
-	logChecks(ctx, log, st, secrets)
+	c.logChecks(ctx, log, st, secrets)
 	if err := c.printSetupLink(ctx, st, baseURL); err != nil {
 		log.Error("making a setup link", "error", err)
 	}
