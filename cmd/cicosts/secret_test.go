@@ -166,11 +166,19 @@ func TestDatabaseLost(t *testing.T) {
 	message := []string{"the database " + path + " is missing", file, "put the database back", "to start anew", "move the secret away"}
 	for _, env := range [][]string{nil, {"CICOSTS_SECRET", testSecret}, {"CICOSTS_SECRET_FILE", write(t, "another", testSecret)}} {
 		for _, args := range [][]string{
-			{"serve", "--addr", "127.0.0.1:0"}, {"user", "add", "--email", "bob@example.com", "--account", "Acme", "--password-stdin"},
-			{"user", "password", "--email", "ada@example.com", "--password-stdin"}, {"key", "list"}, {"key", "revoke", "key_0"}, {"key", "revoke", "-"},
-			{"import", write(t, "report.csv", ""), "--account", "Acme"}, {"migrate", "up"}, {"migrate", "status"},
+			{"user", "add", "--email", "bob@example.com", "--account", "Acme", "--password-stdin"},
+			{"user", "password", "--email", "ada@example.com", "--password-stdin"},
+			{"key", "list"},
+			{"key", "revoke", "key_0"},
+			{"key", "revoke", "-"},
+			{"import", write(t, "report.csv", ""), "--account", "Acme"},
+			{"migrate", "up"},
+			{"migrate", "status"},
+			{"serve", "--addr", "127.0.0.1:0"},
 		} {
-			runProgram(t, testPass, env, append(args, "--database-url", db)...).want(t, 1, message...)
+			if runProgram(t, testPass, env, append(args, "--database-url", db)...).want(t, 1, message...); t.Failed() {
+				t.FailNow() // serve would not end
+			}
 		}
 		runProgram(t, "", env, "doctor", "--database-url", db).wantFindings(t, 1, append(message, "fail  database ")...)
 	}
