@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -16,7 +15,6 @@ import (
 
 	"cicosts/models"
 	"cicosts/models/password"
-	"cicosts/models/revocation"
 	"cicosts/models/store"
 )
 
@@ -174,38 +172,6 @@ func printed(i models.Instant) string {
 		return "never"
 	}
 	return i.Time().Format(time.RFC3339)
-}
-
-// revokePatience is how long key revoke tries.
-const revokePatience = 20 * time.Second
-
-// anyAccount revokes keys of whatever account.
-type anyAccount struct{ *store.Store }
-
-func (a anyAccount) RevokeKey(ctx context.Context, by models.Actor, _, keyID string) (models.KeyRecord, error) {
-	return a.RevokeAnyKey(ctx, by, keyID)
-}
-
-func keyRevoke(ctx context.Context, c *call) error {
-	if id := c.rest[0]; !keyID.MatchString(id) && !harmless(id) {
-		return badUsage("key revoke takes no text of a key as an argument, which other users of this machine can see; " +
-			"give it on standard input: cicosts key revoke -")
-	}
-	return c.breakGlass(ctx, func(st *store.Store) error {
-		revoker := revocation.New(revocation.Config{Store: anyAccount{st}, Patience: revokePatience, Log: slog.New(slog.DiscardHandler)})
-		defer revoker.Close(ctx)
-		key, err := revoker.RevokeKey(ctx, models.Operator, "", c.rest[0])
-		if errors.Is(err, models.ErrNotFound) {
-			return fmt.Errorf("there is no key with the id %q", c.rest[0])
-		}
-		if models.CodeOf(err) == models.CodeUnavailable {
-			return fmt.Errorf("the revocation of %s is not confirmed yet: the key may still work, run the command again: %w", c.rest[0], err)
-		}
-		if err == nil {
-			_, err = fmt.Fprintf(c.out, "Revoked %s (%s), in effect since %s.\n", key.ID, key.Name, printed(key.RevokedAt))
-		}
-		return err
-	})
 }
 
 func importCommand(ctx context.Context, c *call) error {

@@ -48,7 +48,7 @@ var commands = []command{
 	{"user add", "--email E --account NAME [--role owner|admin|member|viewer] --password-stdin", 0, "creates a user, and the account when new", userAdd},
 	{"user password", "--email E --password-stdin", 0, "sets a forgotten password and ends the user's sessions", userPassword},
 	{"key list", "[--account NAME]", 0, "lists the keys, without their texts", keyList},
-	{"key revoke", "KEY_ID", 1, "revokes a key", keyRevoke},
+	{"key revoke", "KEY_ID", 1, "revokes a key; - reads ids or texts of keys from standard input, one a line", keyRevoke},
 	{"import", "FILE --account NAME", 1, "imports a GitHub billing usage report; - reads standard input", importCommand},
 	{"migrate up", "", 0, "brings the database's schema up to date", migrateUp},
 	{"migrate status", "", 0, "lists the migrations and when each was applied", migrateStatus},

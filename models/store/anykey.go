@@ -1,0 +1,30 @@
+package store
+
+import (
+	"context"
+	"slices"
+
+	"cicosts/models"
+)
+
+// RevokedAt returns when a key of whatever account was revoked, zero if it was
+// not, for an operator. It waits for no standby, so the revocation may not be
+// certain yet; only RevokeAnyKey tells. models.ErrNotFound where there is no
+// such key.
+func (s *Store) RevokedAt(ctx context.Context, keyID string) (models.Instant, error) {
+	var at int64 // GORM scans no other integer alone
+	err := first(s.read.WithContext(ctx).Model(&models.APIKey{}).Select("revoked_at").Where("id = ?", keyID), &at)
+	return models.Instant(at), classify("finding a key", err)
+}
+
+// MissingSecrets returns the fingerprints of the secrets that the database
+// depends on and that are not among given. Keys hashed under these look unknown.
+func (s *Store) MissingSecrets(ctx context.Context, given []string) ([]string, error) {
+	inUse, err := secretsInUse(s.read.WithContext(ctx))
+	return without(inUse, given), classify("reading the secrets' fingerprints", err)
+}
+
+// without returns the elements of list that are not among given.
+func without(list, given []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(given, s) })
+}
