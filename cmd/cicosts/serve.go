@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"cicosts/models"
@@ -31,7 +32,7 @@ func serve(ctx context.Context, c *call) error {
 	slog.SetDefault(log)
 	listener, err := net.Listen("tcp", c.settings.addr)
 	if err != nil {
-		return fmt.Errorf("listening: %w", err)
+		return cannotListen("listening", "CICOSTS_ADDR or --addr", err)
 	}
 	defer listener.Close()
 	m := newMetrics()
@@ -80,6 +81,14 @@ func serve(ctx context.Context, c *call) error {
 	defer cancel()
 	revoker.Close(flushCtx)
 	return errors.Join(err, uses.Close(flushCtx))
+}
+
+// cannotListen adds to the error of a port in use how to choose another.
+func cannotListen(doing, setting string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s: %w; choose another address with %s", doing, err, setting)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
 func newServer(handler http.Handler, log *slog.Logger) *http.Server {
