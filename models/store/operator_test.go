@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,4 +108,28 @@ func TestStandbyIsNotAsked(t *testing.T) {
 	if got := find(t, st, secret); len(got) != 1 {
 		t.Errorf("%d keys found after the promotion", len(got))
 	}
+}
+
+func TestRevokedAtAndMissingSecrets(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		_, key := storetest.MustKey(t, st, storetest.MustOwner(t, st))
+		if at, err := st.RevokedAt(t.Context(), key.ID); !at.IsZero() || err != nil {
+			t.Errorf("of a working key: %v, %v", at, err)
+		}
+		revoked, err := st.RevokeAnyKey(t.Context(), models.Operator, key.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at, err := st.RevokedAt(t.Context(), key.ID); at != revoked.RevokedAt || err != nil {
+			t.Errorf("of a revoked key: %v, %v; want %v", at, err, revoked.RevokedAt)
+		}
+		if _, err := st.RevokedAt(t.Context(), "key_missing"); !errors.Is(err, models.ErrNotFound) {
+			t.Errorf("of a missing key: %v", err)
+		}
+		for _, tt := range []struct{ given, missing []string }{{nil, []string{storetest.Secret}}, {[]string{"other"}, []string{storetest.Secret}}, {[]string{"other", storetest.Secret}, nil}} {
+			if missing, err := st.MissingSecrets(t.Context(), tt.given); !slices.Equal(missing, tt.missing) || err != nil {
+				t.Errorf("given %v, %v is missing, %v", tt.given, missing, err)
+			}
+		}
+	})
 }
