@@ -81,7 +81,8 @@ func (c *call) secretFile() string {
 	return ""
 }
 
-// givenSecrets is findSecrets without making one: none on SQLite is no error, since the first start makes it.
+// givenSecrets is findSecrets without making one. It returns no secrets and no
+// error on SQLite before the first start, which makes the secret.
 func (c *call) givenSecrets() ([]secret, error) {
 	if c.settings.secret != "" {
 		return parseSecrets(c.settings.secret)

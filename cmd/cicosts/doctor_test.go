@@ -78,7 +78,8 @@ func TestDoctorOnSQLite(t *testing.T) {
 	doctor().wantFindings(t, 1, "warn  file", "chmod 600")
 }
 
-// A secret that others can read is told of as the database file is, wherever it comes from, by doctor and by serve.
+// doctor and serve warn of a secret that others can read, as of the database
+// file, also of one that CICOSTS_SECRET_FILE names.
 func TestSecretOthersCanRead(t *testing.T) {
 	db := newDatabase(t)
 	runProgram(t, "", nil, "migrate", "up", "--database-url", db).want(t, 0)
@@ -119,7 +120,8 @@ func TestSecretOthersCanRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// What is worse is still said, and so is this where the secret cannot be compared yet.
+	// A worse finding is still shown. Without a schema the secret cannot be
+	// compared, and the warning is shown alone.
 	if err := os.Chmod(given, 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,8 @@ import (
 // canary is a secret that nothing may print.
 const canary = "hunter2hunter2"
 
-// wantHidden checks that the run failed in one line, with this exit code unless it is 0, and printed no part of a secret.
+// wantHidden checks that the run failed in one line, with this exit code unless
+// it is 0, and printed no secret.
 func (r result) wantHidden(t *testing.T, code int, about string, secrets ...string) {
 	t.Helper()
 	if r.code == 0 || code != 0 && r.code != code {
@@ -47,7 +48,8 @@ var badURLs = []string{
 	"sqlite://u:" + canary + "@h/d", "sqlite::memory:?_key=" + canary, "file:x.db?_key=" + canary, "DATABASE_URL=postgres://u:" + canary + "@h/d",
 }
 
-// A malformed database URL is never repeated, whatever command reads it and wherever it comes from.
+// A malformed database URL is never repeated, by any command, from the
+// environment or a flag.
 func TestMalformedDatabaseURLIsHidden(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, url := range badURLs {
@@ -65,7 +67,8 @@ func TestMalformedDatabaseURLIsHidden(t *testing.T) {
 	}
 }
 
-// A database URL of the accepted form is not shown with its password when the server cannot be reached or refuses it.
+// The password of an accepted database URL is not shown when the server cannot
+// be reached.
 func TestFailureHidesThePassword(t *testing.T) {
 	server := strings.TrimPrefix(storetest.WithHosts(storetest.Postgres(t), "127.0.0.1:1"), "postgres://")
 	for _, url := range []string{
@@ -111,7 +114,8 @@ func TestMisplacedSecretIsHidden(t *testing.T) {
 	}
 }
 
-// A key or a password given in the wrong place is not repeated, as an error is often logged or shown to others.
+// A key or a password given in the wrong place is not repeated, because errors
+// are often logged or shown to others.
 func TestMisplacedArgumentIsHidden(t *testing.T) {
 	db := newDatabase(t)
 	user := []string{"--email", "ada@example.com", "--account", "Acme", "--password-stdin"}
@@ -166,7 +170,7 @@ func TestMisplacedArgumentIsHidden(t *testing.T) {
 	runProgram(t, "", nil, "key", "revoke", "--database-url", db, "cic_live_short").want(t, 2, "cicosts key revoke -", "other users")
 }
 
-// What is certainly no secret is repeated, as it shows the mistake.
+// A value that certainly contains no secret is repeated, to show the mistake.
 func TestHarmlessArgumentIsShown(t *testing.T) {
 	runProgram(t, "", nil, "serve", "--addr", "localhost").want(t, 2, `--addr "localhost" is not usable`)
 	runProgram(t, "", nil, "sevre").want(t, 2, `unknown command "sevre"`)
@@ -174,7 +178,8 @@ func TestHarmlessArgumentIsShown(t *testing.T) {
 	runProgram(t, "", nil, "key", "revoke", "key_0", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "x.db")).want(t, 1, "there is no database")
 }
 
-// What SQLite, its drivers or another program takes to be no file is refused, and no file is made.
+// A URL that SQLite, its drivers or other programs do not take to name a file is
+// refused, and no file is made.
 func TestSQLiteURLWithoutAFile(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, url := range []string{"sqlite::memory:", "sqlite://dir/x.db", "sqlite:///tmp/x.db", "sqlite:file:x.db", "sqlite:file:x?mode=memory", "sqlite:file::memory:?cache=shared", "sqlite:x.db?mode=memory", "sqlite:"} {

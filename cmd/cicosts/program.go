@@ -165,8 +165,8 @@ func findCommand(words []string) (command, []string, error) {
 	return command{}, nil, badUsage("%s; want one of: %s", given, strings.Join(names, ", "))
 }
 
-// shownCommand returns the one or two words of an unknown command in quotes, or
-// "" where they may be something else, such as a password.
+// shownCommand quotes an unknown command, with its second word if its first is
+// one that takes a second. It returns "" if they may be a password.
 func shownCommand(words, names []string) string {
 	if !word.MatchString(words[0]) || !harmless(words[0]) {
 		return ""
