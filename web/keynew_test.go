@@ -56,7 +56,8 @@ func (a *answer) revealed() keytext.Secret {
 
 var urlToTry = regexp.MustCompile(`\s(&#34;)?http://[^/\s]+(/v1/\S+?)(&#34;)?\n`)
 
-// tried asks the API for what the reveal's curl line asks, and returns the path and the total cost.
+// tried sends the request of the reveal's curl line, and returns its path and
+// the total cost in the answer.
 func (a *answer) tried(s *site, key keytext.Secret) (path string, total any) {
 	a.t.Helper()
 	found := urlToTry.FindStringSubmatch(a.body)

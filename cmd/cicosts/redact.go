@@ -8,9 +8,9 @@ import (
 	"cicosts/models"
 )
 
-// What an error may repeat of a command line or setting. A key or a password
-// given in the wrong place must not get into a log or onto a shared screen, so
-// a value is repeated only when it certainly contains neither.
+// An error repeats a value of the command line or a setting only if the value
+// certainly contains neither a key nor a password: one given in the wrong place
+// must not get into a log or onto a shared screen.
 
 var (
 	// keyLike matches what may be the text of a key, also a malformed one.
@@ -38,8 +38,8 @@ func shown(value string) string {
 }
 
 // named returns the value in quotes, or says that it is not shown where it may
-// contain the text of a key. It is for what has a name of its own, such as an
-// account or a file, which harmless would often not let pass.
+// contain the text of a key. It is for names of accounts and
+// files, which harmless often refuses for their length.
 func named(value string) string {
 	if keyLike.MatchString(value) {
 		return "[not shown]"

@@ -26,7 +26,7 @@ const (
 	maxKeyLine = 1024
 )
 
-// anyAccount revokes keys of whatever account.
+// anyAccount revokes keys of any account.
 type anyAccount struct{ *store.Store }
 
 func (a anyAccount) RevokeKey(ctx context.Context, by models.Actor, _, keyID string) (models.KeyRecord, error) {
@@ -51,7 +51,7 @@ type keyRevoker struct {
 	revoker *revocation.Revoker
 	wait    time.Duration // for the next revocation
 
-	// What a text is looked up with, read when the first one is.
+	// These look up a text. They are read when the first text is.
 	hashers     []*keytext.Hasher
 	secrets     []secret
 	secretsErr  error
@@ -81,8 +81,8 @@ func keyRevoke(ctx context.Context, c *call) error {
 	})
 }
 
-// revoke revokes the key with the id, trying for a while. Its error says what
-// became of the key.
+// revoke revokes the key with the id, trying for a while. Its error says whether
+// the key may still work.
 func (k *keyRevoker) revoke(ctx context.Context, id string) (models.KeyRecord, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.wait)
 	defer cancel()

@@ -20,7 +20,8 @@ import (
 	"cicosts/models/store/storetest"
 )
 
-// confirmed returns the ids of keys that log records on standard error call revoked, and what else is there.
+// confirmed returns the ids of keys that log records on standard error call
+// revoked, and the rest of standard error.
 func (r result) confirmed(t *testing.T) (ids []string, rest string) {
 	t.Helper()
 	for line := range strings.Lines(r.err) {
@@ -36,7 +37,8 @@ func (r result) confirmed(t *testing.T) (ids []string, rest string) {
 	return ids, rest
 }
 
-// wantConfirmed checks that exactly these revocations are logged, and takes them off standard error.
+// wantConfirmed checks that exactly these revocations are logged, and removes
+// their records from standard error.
 func (r *result) wantConfirmed(t *testing.T, want ...string) {
 	t.Helper()
 	ids, rest := r.confirmed(t)
@@ -46,7 +48,8 @@ func (r *result) wantConfirmed(t *testing.T, want ...string) {
 	r.err = rest
 }
 
-// Ids and texts of keys on standard input are revoked one by one, and each line is answered for, without a text.
+// Each line of standard input revokes a key by its id or text. The command says
+// what it did with each, without repeating a text.
 func TestKeyRevokeLines(t *testing.T) {
 	storetest.EachEmpty(t, func(t *testing.T, db string) {
 		r := startServing(t, map[string]string{"CICOSTS_DATABASE_URL": db, "CICOSTS_SECRET": testSecret})
@@ -103,7 +106,7 @@ line 15, ` + ids[2] + `: was revoked already (Key 2), in effect since TIME
 	})
 }
 
-// A text is found by its hash, which takes the secret that the key was made under. An id needs none.
+// Finding a text takes the secret that the key was made under. An id needs none.
 func TestKeyRevokeTextWantsTheSecret(t *testing.T) {
 	storetest.EachEmpty(t, func(t *testing.T, db string) {
 		r := startServing(t, map[string]string{"CICOSTS_DATABASE_URL": db, "CICOSTS_SECRET": testSecret})
@@ -134,7 +137,8 @@ func TestKeyRevokeTextWantsTheSecret(t *testing.T) {
 	})
 }
 
-// A line that cannot be confirmed is said to be so, and the others are still done.
+// A revocation that cannot be confirmed is reported, and the others are still
+// done.
 func TestKeyRevokeLinesUnconfirmed(t *testing.T) {
 	t.Parallel() // it waits for revokePatience
 	db := storetest.Postgres(t)
@@ -170,7 +174,7 @@ func TestKeyRevokeLinesUnconfirmed(t *testing.T) {
 	}
 }
 
-// An error of standard input is told of after what came before it was done.
+// An error of standard input is returned after the lines before it.
 func TestReadLines(t *testing.T) {
 	in := io.MultiReader(strings.NewReader(strings.Repeat("x", maxKeyLine)+"\n"+strings.Repeat("y", maxKeyLine+1)+"\na"), iotestErr{})
 	var got []string
@@ -200,8 +204,8 @@ func feedCommand(t *testing.T) string {
 	return command
 }
 
-// What the README says to do after a backup was restored makes every key refused again that was revoked since, by whatever
-// way, whatever the log's format.
+// After a backup is restored, the README's command revokes again every key that
+// was revoked since, in each way, from a log of either format.
 func TestRevokedKeysAfterARestore(t *testing.T) {
 	folder := t.TempDir()
 	if err := os.Mkdir(filepath.Join(folder, ".build"), 0o700); err != nil {
@@ -293,7 +297,8 @@ func deleteKey(t *testing.T, base, key string) int {
 	return resp.StatusCode
 }
 
-// forge logs what looks like a record that the key was revoked, as far as a stranger could bring it into a log.
+// forge logs attributes and messages that imitate a record of the key's
+// revocation, as a stranger might try to.
 func forge(log io.Writer, format, keyID string) {
 	c := call{settings: settings{logFormat: format}, program: program{err: log}}
 	for _, record := range []string{

@@ -143,7 +143,7 @@ func TestSecretFile(t *testing.T) {
 	runProgram(t, "", nil, "migrate", "up", "--database-url", db).want(t, 1, file, "not usable")
 }
 
-// An SQLite database that is missing while its generated secret is there is not made anew, by no command.
+// No command makes an SQLite database anew while its generated secret is there.
 func TestDatabaseLost(t *testing.T) {
 	db := newDatabase(t)
 	path := strings.TrimPrefix(db, "sqlite:")

@@ -7,8 +7,8 @@ import (
 	"cicosts/models"
 )
 
-// RevokedAt returns when a key of whatever account was revoked, zero if it was
-// not, for an operator. It waits for no standby, so the revocation may not be
+// RevokedAt returns when a key of any account was revoked, zero if it was not,
+// for an operator. It waits for no standby, so the revocation may not be
 // certain yet; only RevokeAnyKey tells. models.ErrNotFound where there is no
 // such key.
 func (s *Store) RevokedAt(ctx context.Context, keyID string) (models.Instant, error) {

@@ -73,10 +73,10 @@ func SQLitePath(url string) (string, bool) { return strings.CutPrefix(url, "sqli
 
 var parameterName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
 
-// isPlainPostgres reports whether the URL names a host, and whether whatever
-// follows the user and the password is free of characters that pgx would accept
-// there, but that show that a password was not percent-encoded or stands in the
-// wrong place. pgx takes the user's end to be the first "@" before any "/".
+// isPlainPostgres reports whether the URL names a host, and has no misplaced
+// password. Some characters after the user and the password show one, or a
+// password that is not percent-encoded, although pgx accepts them there. For pgx
+// the user and the password end at the first "@" before any "/".
 func isPlainPostgres(url string) bool {
 	_, rest, _ := strings.Cut(url, "://")
 	if i := strings.IndexAny(rest, "@/"); i >= 0 && rest[i] == '@' {

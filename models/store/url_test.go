@@ -21,7 +21,8 @@ func TestCheckURL(t *testing.T) {
 			t.Errorf("%s: %v", url, err)
 		}
 	}
-	// What SQLite, its drivers or another program takes to be no file, or a file of another name.
+	// SQLite, its drivers or other programs take none of these to name a file of
+	// that very name.
 	for _, path := range []string{
 		":memory:", ":memory:?cache=shared", "//x.db", "///tmp/x.db", "//:memory:", "file:x.db", "file:x.db?mode=memory", "file::memory:?cache=shared", "file:///x.db",
 		"x.db?mode=memory&cache=shared", "x.db?_pragma=foreign_keys(0)", "dir/:memory:", ":", ":x", "a\x00b",
