@@ -50,6 +50,10 @@ func CheckURL(url string) error {
 	return nil
 }
 
+// parameter matches the first parameter of a URI. A file's name may otherwise
+// contain a question mark.
+var parameter = regexp.MustCompile(`\?[A-Za-z_]+=`)
+
 // checkSQLitePath refuses the forms by which SQLite, its drivers and other
 // programs mean something other than a file of that name.
 func checkSQLitePath(path string) error {
@@ -57,7 +61,7 @@ func checkSQLitePath(path string) error {
 	case path == "":
 		return errURL
 	case strings.HasPrefix(path, "//"), strings.HasPrefix(path, ":"), strings.HasPrefix(path, "file:"),
-		strings.Contains(path, ":memory:"), strings.ContainsAny(path, "?\x00"):
+		strings.Contains(path, ":memory:"), strings.Contains(path, "\x00"), parameter.MatchString(path):
 		return errSQLitePath
 	}
 	return nil
@@ -93,9 +97,9 @@ func isPlainPostgres(url string) bool {
 	}
 	named := strings.Trim(hosts, ",") != "" && !strings.HasPrefix(hosts, ":")
 	for query != "" {
-		var parameter string
-		parameter, query, _ = strings.Cut(query, "&")
-		name, value, _ := strings.Cut(parameter, "=")
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		name, value, _ := strings.Cut(pair, "=")
 		switch {
 		case !parameterName.MatchString(name):
 			return false

@@ -11,7 +11,7 @@ import (
 func TestCheckURL(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, url := range []string{
-		"sqlite:cicosts.db", "sqlite:./data/cicosts.db", "sqlite:/var/lib/cicosts/cicosts.db", "sqlite:/data/a:b/50%#1.db", "sqlite:memory.db",
+		"sqlite:cicosts.db", "sqlite:./data/cicosts.db", "sqlite:/var/lib/cicosts/cicosts.db", "sqlite:/data/a:b/50%#1?.db", "sqlite:memory.db",
 		"postgres://h", "postgres://h/d", "postgresql://u@h/d", "postgres://u:p@one,two:5433/d?target_session_attrs=read-write&sslmode=verify-full",
 		"postgres://u:p%40%3A%2F%23@db1.example:5432,db-2.example/d", "postgres://u:p:p?p#p;p=p,p&p@h/d", "postgres://u%40example.iam:p@h/d", "postgres://u@[::1]:5432/d",
 		"postgres://u@h/my%20db", "postgres:///d?host=/var/run/postgresql&port=5433", "postgres://u@/d?host=%2Ftmp%2Fa,%2Ftmp%2Fb&port=1,2", "postgres://%2Frun%2Fpg/d",
