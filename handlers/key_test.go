@@ -120,10 +120,10 @@ func TestExpiryOptions(t *testing.T) {
 func TestCurl(t *testing.T) {
 	p := New(Config{BaseURL: "https://cicosts.example"})
 	secret := keytext.Mint(keytext.Live)
-	for permissions, path := range map[models.Permissions]string{models.FullAccess: "/v1/costs", models.CostsRead: "/v1/costs", models.AlertsRead: "/v1/key"} {
-		want := "export CICOSTS_API_KEY=" + secret.Reveal() + "\ncurl -H \"Authorization: Bearer $CICOSTS_API_KEY\" \\\n  https://cicosts.example" + path + "\n"
-		if got := p.curl(secret, permissions); got != want {
-			t.Errorf("%s: %q", permissions, got)
+	for path, url := range map[string]string{"/v1/key": "https://cicosts.example/v1/key", "/v1/costs?a=b&c=d": `"https://cicosts.example/v1/costs?a=b&c=d"`} {
+		want := "export CICOSTS_API_KEY=" + secret.Reveal() + "\ncurl -H \"Authorization: Bearer $CICOSTS_API_KEY\" \\\n  " + url + "\n"
+		if got := p.curl(secret, path); got != want {
+			t.Errorf("%s: %q", path, got)
 		}
 	}
 }

@@ -31,6 +31,7 @@ type keyStore interface {
 	History(ctx context.Context, accountID, targetID string) ([]models.AuditEvent, error)
 	NameInUse(ctx context.Context, accountID, name string) (bool, error)
 	CreateKey(ctx context.Context, by models.Actor, key models.APIKey, expiry models.Expiry) (models.APIKey, error)
+	NewestCostDay(ctx context.Context, accountID string) (models.Day, error)
 	KeyOfForm(ctx context.Context, accountID, formToken string) (string, error)
 }
 

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -101,6 +102,7 @@ func (p *Pages) Create(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	path := p.pathToTry(ctx, v.AccountID, req)
 	secret := keytext.Mint(req.Mode)
 	key, err := p.Store.CreateKey(ctx, actor(c), models.APIKey{
 		ID: models.NewID(models.KeyIDPrefix), AccountID: v.AccountID, Name: req.Name, NameFolded: models.FoldName(req.Name),
@@ -120,17 +122,36 @@ func (p *Pages) Create(c echo.Context) error {
 	record := models.KeyRecord{APIKey: key, CreatorEmail: v.Email}
 	return Render(c, http.StatusOK, views.RevealKey(views.Reveal{
 		Page: Page(c, "Copy your new key"), Dialog: inDialog(c), Key: keyRow(&record, nil, v.Role, p.Now()),
-		Text: secret.Reveal(), Curl: p.curl(secret, key.Permissions), Expires: views.Exact(key.ExpiresAt.Time()), NameTwice: twice,
+		Text: secret.Reveal(), Curl: p.curl(secret, path), Expires: views.Exact(key.ExpiresAt.Time()), NameTwice: twice,
 	}))
 }
 
-// curl is a request that works with the key, ready to paste.
-func (p *Pages) curl(secret keytext.Secret, permissions models.Permissions) string {
-	path := "/v1/key"
-	if permissions.Has(models.CostsRead) {
-		path = "/v1/costs"
+// pathToTry returns a path, with its query, that the API answers with data for
+// the key asked for, if there is any. Costs that are older than what the path
+// alone asks for need their dates: else the first answer would be 0.00.
+func (p *Pages) pathToTry(ctx context.Context, accountID string, req models.KeyRequest) string {
+	const costs = "/v1/costs"
+	switch {
+	case !req.Permissions.Has(models.CostsRead):
+		return "/v1/key"
+	case req.Mode != keytext.Live: // there is sample data for every day
+		return costs
 	}
-	return fmt.Sprintf("export CICOSTS_API_KEY=%s\ncurl -H \"Authorization: Bearer $CICOSTS_API_KEY\" \\\n  %s%s\n", secret.Reveal(), p.BaseURL, path)
+	newest, err := p.Store.NewestCostDay(ctx, accountID)
+	today := models.DayOf(p.Now())
+	if err != nil || newest >= today-models.DefaultCostDays && newest <= today {
+		return costs // an example must not fail the form
+	}
+	return fmt.Sprintf("%s?start_date=%s&end_date=%s", costs, newest-models.DefaultCostDays, newest)
+}
+
+// curl is a request for the path with the key, ready to paste.
+func (p *Pages) curl(secret keytext.Secret, path string) string {
+	url := p.BaseURL + path
+	if strings.Contains(url, "&") { // which a shell would take for itself
+		url = `"` + url + `"`
+	}
+	return fmt.Sprintf("export CICOSTS_API_KEY=%s\ncurl -H \"Authorization: Bearer $CICOSTS_API_KEY\" \\\n  %s\n", secret.Reveal(), url)
 }
 
 // carriedFields are the fields of the form that FormAgain carries over, in the

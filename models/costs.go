@@ -206,6 +206,10 @@ func (t *ReportTotals) Add(r ReportRow) {
 	t.Cost += r.Cost
 }
 
+// DefaultCostDays is how many days before today GET /v1/costs begins, unless it
+// is told a date.
+const DefaultCostDays = 7
+
 // CostFilter chooses costs: two days, both included, and names, of which "" is any. Organization and repository are
 // compared without regard to case; Workflow is a file name such as ci.yml or a whole path.
 type CostFilter struct {

@@ -143,9 +143,14 @@ func TestAPIModesAndAccountsAreApart(t *testing.T) {
 
 func saveCost(t *testing.T, st *store.Store, accountID string) {
 	t.Helper()
-	today := models.DayOf(time.Now())
+	saveCostOf(t, st, accountID, models.DayOf(time.Now()))
+}
+
+// saveCostOf imports a report of one day that cost 12.50.
+func saveCostOf(t *testing.T, st *store.Store, accountID string, day models.Day) {
+	t.Helper()
 	_, err := st.ReplaceReport(t.Context(), models.Operator, accountID, "report.csv", func(yield func(models.ReportRow, error) bool) {
-		yield(models.ReportRow{Day: today, Organization: "o", Repository: "r", Workflow: "w", Runner: "linux", Minutes: models.One, Cost: 125_000}, nil)
+		yield(models.ReportRow{Day: day, Organization: "o", Repository: "r", Workflow: "w", Runner: "linux", Minutes: models.One, Cost: 125_000}, nil)
 	})
 	mustBeNil(t, err)
 }

@@ -1,14 +1,19 @@
 package web
 
 import (
+	"encoding/json"
+	"fmt"
+	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"cicosts/models"
 	"cicosts/models/keytext"
 )
 
@@ -47,6 +52,67 @@ func (a *answer) revealed() keytext.Secret {
 	}
 	a.t.Fatalf("%s: no input with the id api-key", a.asked)
 	return keytext.Secret{}
+}
+
+var urlToTry = regexp.MustCompile(`\s(&#34;)?http://[^/\s]+(/v1/\S+?)(&#34;)?\n`)
+
+// tried sends the request of the reveal's curl line, and returns its path and
+// the total cost in the answer.
+func (a *answer) tried(s *site, key keytext.Secret) (path string, total any) {
+	a.t.Helper()
+	found := urlToTry.FindStringSubmatch(a.body)
+	if found == nil {
+		a.t.Fatalf("no curl line: %s", a.body)
+	}
+	path = html.UnescapeString(found[2])
+	if quoted := found[1] != "" && found[3] != ""; quoted != strings.Contains(path, "&") {
+		a.t.Errorf("the quotes around %s are wrong for a shell", path)
+	}
+	var body struct {
+		Data struct {
+			Total any `json:"total_cost"`
+		}
+	}
+	answer := s.authorize("GET", path, "Bearer "+key.Reveal()).want(http.StatusOK)
+	s.must(json.Unmarshal([]byte(answer.body), &body))
+	return path, body.Data.Total
+}
+
+// The reveal's curl line asks for days that have data, however old the newest report is.
+func TestCurlLineHasData(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *site) {
+		b, v := s.owner()
+		today := models.DayOf(s.clock.Now())
+		try := func(pairs ...string) (string, any) {
+			t.Helper()
+			form := newKeyForm(b, "Grafana")
+			for i := 0; i+1 < len(pairs); i += 2 {
+				form.Set(pairs[i], pairs[i+1])
+			}
+			a := b.createKey(form).want(http.StatusOK)
+			return a.tried(s, a.revealed())
+		}
+		want := func(path string, total any, pairs ...string) {
+			t.Helper()
+			if gotPath, got := try(pairs...); gotPath != path || got != total {
+				t.Errorf("%s answers %v, want %s and %v", gotPath, got, path, total)
+			}
+		}
+		want("/v1/costs", 0.0)
+		other := s.addUser("Other", models.RoleOwner)
+		saveCostOf(t, s.st, other.AccountID, today)
+		want("/v1/costs", 0.0)
+		saveCostOf(t, s.st, v.AccountID, today-1000)
+		want(fmt.Sprintf("/v1/costs?start_date=%s&end_date=%s", today-1007, today-1000), 12.5)
+		if path, total := try("mode", "test"); path != "/v1/costs" || total == 0.0 {
+			t.Errorf("a test key: %s answers %v", path, total)
+		}
+		want("/v1/key", nil, "scoped", "1", "permissions", "alerts:read")
+		saveCostOf(t, s.st, v.AccountID, today-8)
+		want(fmt.Sprintf("/v1/costs?start_date=%s&end_date=%s", today-15, today-8), 12.5)
+		saveCostOf(t, s.st, v.AccountID, today-7)
+		want("/v1/costs", 12.5)
+	})
 }
 
 func TestCreateKey(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,6 +76,58 @@ func TestDoctorOnSQLite(t *testing.T) {
 		t.Fatal(err)
 	}
 	doctor().wantFindings(t, 1, "warn  file", "chmod 600")
+}
+
+// doctor and serve warn of a secret that others can read, as of the database
+// file, also of one that CICOSTS_SECRET_FILE names.
+func TestSecretOthersCanRead(t *testing.T) {
+	db := newDatabase(t)
+	runProgram(t, "", nil, "migrate", "up", "--database-url", db).want(t, 0)
+	generated := filepath.Join(filepath.Dir(strings.TrimPrefix(db, "sqlite:")), secretFileName)
+	text, err := os.ReadFile(generated)
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := write(t, "given", string(text))
+	for _, tt := range []struct {
+		file string
+		env  map[string]string
+	}{
+		{generated, map[string]string{"CICOSTS_DATABASE_URL": db}},
+		{given, map[string]string{"CICOSTS_DATABASE_URL": db, "CICOSTS_SECRET_FILE": given}},
+		{given, map[string]string{"CICOSTS_DATABASE_URL": storetest.Postgres(t), "CICOSTS_SECRET_FILE": given}},
+	} {
+		var env []string
+		for name, value := range tt.env {
+			env = append(env, name, value)
+		}
+		for _, mode := range []os.FileMode{0o600, 0o400, 0o644, 0o640, 0o604, 0o660} {
+			if err := os.Chmod(tt.file, mode); err != nil {
+				t.Fatal(err)
+			}
+			r := runProgram(t, "", env, "doctor")
+			if mode&0o077 == 0 {
+				r.wantFindings(t, 0, "ok    secret ")
+				continue
+			}
+			r.wantFindings(t, 0, "warn  secret ", fmt.Sprintf("%s can be read by others (mode %#o); chmod 600 it", tt.file, mode))
+		}
+		log := startServing(t, tt.env).log.String()
+		if !strings.Contains(log, `"check":"secret","state":"warn"`) || !strings.Contains(log, tt.file+" can be read by others") {
+			t.Errorf("serve logs %s", log)
+		}
+		if err := os.Chmod(tt.file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A worse finding is still shown. Without a schema the secret cannot be
+	// compared, and the warning is shown alone.
+	if err := os.Chmod(given, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	runProgram(t, "", []string{"CICOSTS_DATABASE_URL", db, "CICOSTS_SECRET_FILE", write(t, "other", testSecret)}, "doctor").wantFindings(t, 1, "fail  secret ", "was not given")
+	empty := []string{"CICOSTS_DATABASE_URL", storetest.NewCluster(t).Empty(t), "CICOSTS_SECRET_FILE", given}
+	runProgram(t, "", empty, "doctor").wantFindings(t, 1, "fail  schema ", "warn  secret ", "chmod 600")
 }
 
 func TestDoctorOnPostgres(t *testing.T) {

@@ -31,21 +31,21 @@ func importReport(ctx context.Context, st *store.Store, file, account string, in
 	defer bar.clear()
 	report, err := billing.NewReader(bar.watch(in))
 	if err != nil {
-		return fmt.Errorf("importing %q: %w", name, err)
+		return fmt.Errorf("importing %s: %w", named(name), err)
 	}
 	to, err := st.AccountByName(ctx, account)
 	if errors.Is(err, models.ErrNotFound) {
-		return fmt.Errorf("there is no account %q: an import does not create one, see \"cicosts user add\"", account)
+		return fmt.Errorf("there is no account %s: an import does not create one, see \"cicosts user add\"", named(account))
 	}
 	if err != nil {
-		return fmt.Errorf("importing %q: %w", name, err)
+		return fmt.Errorf("importing %s: %w", named(name), err)
 	}
 	totals, err := st.ReplaceReport(ctx, models.Operator, to.ID, name, report.Rows())
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return fmt.Errorf("importing %q: interrupted", name)
+		return fmt.Errorf("importing %s: interrupted", named(name))
 	case err != nil:
-		return fmt.Errorf("importing %q: %w", name, err)
+		return fmt.Errorf("importing %s: %w", named(name), err)
 	}
 	bar.clear()
 	read, skipped := report.Counts()
@@ -72,12 +72,12 @@ func openReport(file string) (*os.File, int64, error) {
 		f.Close()
 	}
 	if err == nil {
-		return nil, 0, fmt.Errorf("opening %q: it is a directory, want a GitHub billing usage report (CSV)", file)
+		return nil, 0, fmt.Errorf("opening %s: it is a directory, want a GitHub billing usage report (CSV)", named(file))
 	}
 	if at, ok := errors.AsType[*fs.PathError](err); ok {
 		err = at.Err // which leaves out the name, as it may hold line breaks
 	}
-	return nil, 0, fmt.Errorf("opening %q: %w", file, err)
+	return nil, 0, fmt.Errorf("opening %s: %w", named(file), err)
 }
 
 // bar draws how much of a file has been read. With no terminal it draws nothing.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -16,7 +15,6 @@ import (
 
 	"cicosts/models"
 	"cicosts/models/password"
-	"cicosts/models/revocation"
 	"cicosts/models/store"
 )
 
@@ -31,12 +29,15 @@ func (c *call) withDatabase(ctx context.Context, fn func(st *store.Store) error)
 
 // inspect opens a database that exists, migrates nothing, and needs no secret.
 func (c *call) inspect(ctx context.Context, fn func(st *store.Store, migrations []store.MigrationState) error) error {
+	if err := c.checkDatabaseIsThere(); err != nil {
+		return err
+	}
 	if path, ok := store.SQLitePath(c.settings.databaseURL); ok {
 		if _, err := os.Stat(path); err != nil {
 			return fmt.Errorf("there is no database %s yet; serve or migrate up makes it", path)
 		}
 	}
-	st, err := store.Open(ctx, store.Config{URL: c.settings.databaseURL})
+	st, err := c.openStore(ctx, store.Config{})
 	if err != nil {
 		return err
 	}
@@ -66,15 +67,15 @@ func userAdd(ctx context.Context, c *call) error {
 		return badUsage("user add wants --email E --account NAME --password-stdin")
 	}
 	if !role.Valid() {
-		return badUsage("--role %q is not usable: want owner, admin, member or viewer", s.role)
+		return badUsage("--role%s is not usable: want owner, admin, member or viewer", shown(s.role))
 	}
 	email, err := models.CleanEmail(s.email)
 	if err != nil {
-		return badUsage("--email %q is not usable: want an address such as ada@example.com", s.email)
+		return badUsage("--email%s is not usable: want an address such as ada@example.com", shown(s.email))
 	}
 	account, err := models.CleanName("account", s.account)
 	if err != nil {
-		return badUsage("--account %q is not usable: want 1 to %d characters without control characters", s.account, models.MaxName)
+		return badUsage("--account%s is not usable: want 1 to %d characters without control characters", shown(s.account), models.MaxName)
 	}
 	hash, err := c.readPassword(ctx, email)
 	if err != nil {
@@ -94,6 +95,9 @@ func userPassword(ctx context.Context, c *call) error {
 	if c.settings.email == "" || !c.settings.passwordStdin {
 		return badUsage("user password wants --email E --password-stdin")
 	}
+	if _, err := models.CleanEmail(c.settings.email); err != nil {
+		return badUsage("--email%s is not usable: want an address such as ada@example.com", shown(c.settings.email))
+	}
 	hash, err := c.readPassword(ctx, c.settings.email)
 	if err != nil {
 		return err
@@ -101,7 +105,7 @@ func userPassword(ctx context.Context, c *call) error {
 	return c.withDatabase(ctx, func(st *store.Store) error {
 		err := st.SetPassword(ctx, models.Operator, c.settings.email, hash)
 		if errors.Is(err, models.ErrNotFound) {
-			return fmt.Errorf("there is no user with the e-mail address %q", c.settings.email)
+			return fmt.Errorf("there is no user with the e-mail address %s", named(c.settings.email))
 		}
 		if err == nil {
 			_, err = fmt.Fprintf(c.out, "Set the password of %s and ended their sessions.\n", c.settings.email)
@@ -129,7 +133,7 @@ func keyList(ctx context.Context, c *call) error {
 		if c.settings.account != "" {
 			account, err := st.AccountByName(ctx, c.settings.account)
 			if errors.Is(err, models.ErrNotFound) {
-				return fmt.Errorf("there is no account %q", c.settings.account)
+				return fmt.Errorf("there is no account %s", named(c.settings.account))
 			}
 			if err != nil {
 				return err
@@ -168,49 +172,6 @@ func printed(i models.Instant) string {
 		return "never"
 	}
 	return i.Time().Format(time.RFC3339)
-}
-
-// revokePatience is how long key revoke tries.
-const revokePatience = 20 * time.Second
-
-func keyRevoke(ctx context.Context, c *call) error {
-	return c.breakGlass(ctx, func(st *store.Store) error {
-		revoker := revocation.New(revocation.Config{
-			Store: st, Patience: revokePatience, Log: slog.New(slog.DiscardHandler),
-		})
-		defer revoker.Close(ctx)
-		id := c.rest[0]
-		accountID, err := st.AccountOfKey(ctx, id)
-		if models.CodeOf(err) == models.CodeUnavailable {
-			err = models.NotRevoked(err)
-		}
-		var key models.KeyRecord
-		if err == nil {
-			key, err = revoker.RevokeKey(ctx, models.Operator, accountID, id)
-		}
-		if err != nil {
-			return revokeFailure(id, err)
-		}
-		_, err = fmt.Fprintf(c.out, "Revoked %s (%s), in effect since %s.\n", key.ID, key.Name, printed(key.RevokedAt))
-		return err
-	})
-}
-
-// revokeFailure says in one line what is known of a key that was not revoked
-// for certain, and what to do.
-func revokeFailure(id string, err error) error {
-	switch {
-	case errors.Is(err, models.ErrNotFound):
-		return fmt.Errorf("there is no key with the id %q", id)
-	case errors.Is(err, models.ErrInDoubt):
-		return fmt.Errorf("the revocation of %s is not confirmed yet, so the key may still work: "+
-			"a running cicosts serve keeps trying; run the command again to be sure: %w", id, err)
-	case errors.Is(err, models.ErrNotRevoked):
-		return fmt.Errorf("%s is NOT revoked, and nobody tries: run the command again: %w", id, err)
-	case models.CodeOf(err) == models.CodeUnavailable:
-		return fmt.Errorf("it is unknown whether %s is revoked: run the command again: %w", id, err)
-	}
-	return fmt.Errorf("%s is NOT revoked: %w", id, err)
 }
 
 func importCommand(ctx context.Context, c *call) error {

@@ -132,9 +132,13 @@ func TestKeyListAndRevoke(t *testing.T) {
 		}
 		operate(t, db, "", "key", "list", "--account", "nobody's").want(t, 1, `there is no account "nobody's"`)
 		operate(t, db, "", "key", "revoke", "key_none").want(t, 1, `there is no key with the id "key_none"`)
-		operate(t, db, "", "key", "revoke", key).want(t, 1, "there is no key with the id")
+		refused := operate(t, db, "", "key", "revoke", key)
+		if refused.want(t, 2, "standard input: cicosts key revoke -"); strings.Contains(refused.err, key) {
+			t.Error("a text that is given as an argument is repeated")
+		}
 
 		first := operate(t, db, "", "key", "revoke", id)
+		first.wantConfirmed(t, id)
 		first.want(t, 0, "Revoked "+id+" (Grafana), in effect since ")
 		if status, _ := answered(t, r.base+"/v1/key", key); status != http.StatusUnauthorized {
 			t.Errorf("the revoked key is answered %d", status)
@@ -142,7 +146,7 @@ func TestKeyListAndRevoke(t *testing.T) {
 		if status, _ := answered(t, r.base+"/v1/key", other); status != http.StatusOK {
 			t.Errorf("the other key is answered %d", status)
 		}
-		if again := operate(t, db, "", "key", "revoke", id); again != first {
+		if again := operate(t, db, "", "key", "revoke", id); again.code != 0 || again.out != first.out {
 			t.Errorf("again: %+v, first %+v", again, first)
 		}
 		if got := columns(t, db, "SELECT actor_type FROM audit_events WHERE action = 'key.revoked'"); !cmp.Equal(got, []string{"operator"}) {

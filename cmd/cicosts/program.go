@@ -6,7 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -48,7 +48,7 @@ var commands = []command{
 	{"user add", "--email E --account NAME [--role owner|admin|member|viewer] --password-stdin", 0, "creates a user, and the account when new", userAdd},
 	{"user password", "--email E --password-stdin", 0, "sets a forgotten password and ends the user's sessions", userPassword},
 	{"key list", "[--account NAME]", 0, "lists the keys, without their texts", keyList},
-	{"key revoke", "KEY_ID", 1, "revokes a key", keyRevoke},
+	{"key revoke", "KEY_ID", 1, "revokes a key; - reads ids or texts of keys from standard input, one a line", keyRevoke},
 	{"import", "FILE --account NAME", 1, "imports a GitHub billing usage report; - reads standard input", importCommand},
 	{"migrate up", "", 0, "brings the database's schema up to date", migrateUp},
 	{"migrate status", "", 0, "lists the migrations and when each was applied", migrateStatus},
@@ -78,7 +78,7 @@ type printedError struct{ error }
 func (e printedError) Unwrap() error { return e.error }
 
 // failureLine is what standard error says of a failure.
-func failureLine(err error) string { return "cicosts: " + oneLine(err.Error()) + "\n" }
+func failureLine(err error) string { return "cicosts: " + hideKeys(oneLine(err.Error())) + "\n" }
 
 func (p program) dispatch(ctx context.Context) error {
 	if len(p.args) > 0 && (p.args[0] == "help" || p.args[0] == "--help" || p.args[0] == "-h") {
@@ -95,7 +95,7 @@ func (p program) dispatch(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return badUsage("%s", oneDash.ReplaceAllString(strings.Replace(err.Error(), "flag provided but not defined: ", "unknown flag ", 1), "$1--$2")+"; want one of: "+flagNames(c.flags))
+		return err
 	}
 	cmd, rest, err := findCommand(rest)
 	if err != nil {
@@ -111,12 +111,19 @@ func (p program) dispatch(ctx context.Context) error {
 	return cmd.run(ctx, c)
 }
 
-// parsePermuted parses flags wherever they stand; the flag package alone would stop at the first other argument.
+// parsePermuted parses flags wherever they stand; the flag package alone would
+// stop at the first other argument.
 func parsePermuted(flags *flag.FlagSet, args []string) (rest []string, err error) {
 	for {
 		before := args
-		if err := flags.Parse(args); err != nil {
+		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 			return nil, err
+		} else if err != nil {
+			i := len(before) - len(flags.Args())
+			if i > 0 && !strings.HasPrefix(err.Error(), "bad flag syntax") { // else it is not taken off the arguments
+				i--
+			}
+			return nil, badFlag(flags, before[i])
 		}
 		args = flags.Args()
 		if len(args) == 0 {
@@ -130,8 +137,21 @@ func parsePermuted(flags *flag.FlagSet, args []string) (rest []string, err error
 	}
 }
 
-// oneDash finds flags as the flag package writes them.
-var oneDash = regexp.MustCompile(`(^| )-([a-z])`)
+// badFlag says what is wrong with an argument that the flag package refuses.
+// Its own errors would repeat a password, as of -pPASSWORD.
+func badFlag(flags *flag.FlagSet, arg string) error {
+	name, _, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	known := flags.Lookup(name)
+	switch {
+	case known != nil && hasValue: // all others take any value
+		return badUsage("--%s takes no value but true or false", name)
+	case known != nil:
+		return badUsage("--%s needs an argument", name)
+	case strings.HasPrefix(arg, "--") && word.MatchString(name) && harmless(name):
+		return badUsage("unknown flag --%s; want one of: %s", name, flagNames(flags))
+	}
+	return badUsage("unknown flag; want one of: %s", flagNames(flags))
+}
 
 func flagNames(flags *flag.FlagSet) string {
 	var names []string
@@ -150,9 +170,22 @@ func findCommand(words []string) (command, []string, error) {
 	}
 	given := "no command"
 	if len(words) > 0 {
-		given = fmt.Sprintf("unknown command %q", strings.Join(words[:min(2, len(words))], " "))
+		given = "unknown command" + shownCommand(words, names)
 	}
 	return command{}, nil, badUsage("%s; want one of: %s", given, strings.Join(names, ", "))
+}
+
+// shownCommand quotes an unknown command, with its second word if its first is
+// one that takes a second. It returns "" if they may be a password.
+func shownCommand(words, names []string) string {
+	if !word.MatchString(words[0]) || !harmless(words[0]) {
+		return ""
+	}
+	takesSecond := slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, words[0]+" ") })
+	if len(words) > 1 && takesSecond && word.MatchString(words[1]) && harmless(words[1]) {
+		return shown(words[0] + " " + words[1])
+	}
+	return shown(words[0])
 }
 
 // checkArguments refuses flags and arguments that the command has no use for: a flag that is ignored misleads.
@@ -170,7 +203,11 @@ func (c *call) checkArguments(cmd command) error {
 	case len(c.rest) < cmd.args:
 		return badUsage("%s wants an argument: cicosts %s %s", cmd.name, cmd.name, cmd.usage)
 	case len(c.rest) > cmd.args:
-		return badUsage("unexpected argument %q; want: cicosts %s", c.rest[cmd.args], strings.TrimSpace(cmd.name+" "+cmd.usage))
+		extra := ""
+		if !strings.Contains(cmd.usage, "--password-stdin") { // else it may be a password, however short
+			extra = shown(c.rest[cmd.args])
+		}
+		return badUsage("unexpected argument%s; want: cicosts %s", extra, strings.TrimSpace(cmd.name+" "+cmd.usage))
 	}
 	return nil
 }

@@ -77,6 +77,9 @@ func hasUsers(t testing.TB, database string) (has bool) {
 	return has
 }
 
+// listeningText is the record that it listens in the text format.
+var listeningText = regexp.MustCompile(`msg=listening addr=(\S+)`)
+
 func (r *running) waitForAddr(t testing.TB) string {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
@@ -84,6 +87,9 @@ func (r *running) waitForAddr(t testing.TB) string {
 			var record struct{ Msg, Addr string }
 			if json.Unmarshal([]byte(line), &record) == nil && record.Msg == "listening" {
 				return record.Addr
+			}
+			if text := listeningText.FindStringSubmatch(line); text != nil {
+				return text[1]
 			}
 		}
 		select {

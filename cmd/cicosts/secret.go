@@ -62,9 +62,49 @@ func parseSecrets(text string) ([]secret, error) {
 
 var errNoSecret = errors.New("CICOSTS_SECRET is not set; with PostgreSQL it is required, the same on every replica (make one with: openssl rand -base64 32)")
 
+// openStore opens the database, migrating nothing. cfg.URL is set here.
+func (c *call) openStore(ctx context.Context, cfg store.Config) (*store.Store, error) {
+	if err := c.checkDatabaseIsThere(); err != nil {
+		return nil, err
+	}
+	cfg.URL = c.settings.databaseURL
+	return store.Open(ctx, cfg)
+}
+
+// checkDatabaseIsThere refuses an SQLite database that is missing while the
+// secret that was generated with it is not: a folder that is not mounted or a
+// mistyped path must not be answered with an empty database.
+func (c *call) checkDatabaseIsThere() error {
+	path, ok := store.SQLitePath(c.settings.databaseURL)
+	if !ok {
+		return nil
+	}
+	// In this order: a program that starts now makes the database first.
+	file := generatedSecret(path)
+	secretInfo, err := os.Stat(file)
+	if err != nil {
+		return nil // no such file, or none that could be read later
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if c.settings.secretFile != "" {
+		given, err := os.Stat(c.settings.secretFile)
+		if err == nil && os.SameFile(given, secretInfo) {
+			return nil // the operator put it there; it was not generated
+		}
+	}
+	return fmt.Errorf("the database %s is missing, but the secret that was generated with it, %s, is there: "+
+		"put the database back or correct its path; to start anew, without the keys, move the secret away", path, file)
+}
+
+// generatedSecret is the file of the secret that is generated with the SQLite
+// database at path.
+func generatedSecret(path string) string { return filepath.Join(filepath.Dir(path), secretFileName) }
+
 // openDatabase opens and migrates the database and finds the secrets that it works with, newest first.
 func (c *call) openDatabase(ctx context.Context) (*store.Store, []secret, error) {
-	st, err := store.Open(ctx, store.Config{URL: c.settings.databaseURL})
+	st, err := c.openStore(ctx, store.Config{})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -107,7 +147,7 @@ func (c *call) findSecrets(ctx context.Context, st *store.Store) ([]secret, erro
 	if !ok {
 		return nil, errNoSecret
 	}
-	file := filepath.Join(filepath.Dir(path), secretFileName)
+	file := generatedSecret(path)
 	secrets, err := readSecrets(file)
 	if !errors.Is(err, os.ErrNotExist) {
 		return secrets, err

@@ -143,6 +143,63 @@ func TestSecretFile(t *testing.T) {
 	runProgram(t, "", nil, "migrate", "up", "--database-url", db).want(t, 1, file, "not usable")
 }
 
+// No command makes an SQLite database anew while its generated secret is there.
+func TestDatabaseLost(t *testing.T) {
+	db := newDatabase(t)
+	path := strings.TrimPrefix(db, "sqlite:")
+	folder := filepath.Dir(path)
+	file := filepath.Join(folder, "cicosts.secret")
+	runProgram(t, testPass, nil, "user", "add", "--email", "ada@example.com", "--account", "Acme", "--password-stdin", "--database-url", db).want(t, 0)
+	if err := os.Rename(folder, folder+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	secret, err := os.ReadFile(filepath.Join(folder+".away", "cicosts.secret"))
+	if err == nil {
+		err = os.WriteFile(file, secret, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	message := []string{"the database " + path + " is missing", file, "put the database back", "to start anew", "move the secret away"}
+	for _, env := range [][]string{nil, {"CICOSTS_SECRET", testSecret}, {"CICOSTS_SECRET_FILE", write(t, "another", testSecret)}} {
+		for _, args := range [][]string{
+			{"user", "add", "--email", "bob@example.com", "--account", "Acme", "--password-stdin"},
+			{"user", "password", "--email", "ada@example.com", "--password-stdin"},
+			{"key", "list"},
+			{"key", "revoke", "key_0"},
+			{"key", "revoke", "-"},
+			{"import", write(t, "report.csv", ""), "--account", "Acme"},
+			{"migrate", "up"},
+			{"migrate", "status"},
+			{"serve", "--addr", "127.0.0.1:0"},
+		} {
+			if runProgram(t, testPass, env, append(args, "--database-url", db)...).want(t, 1, message...); t.Failed() {
+				t.FailNow() // serve would not end
+			}
+		}
+		runProgram(t, "", env, "doctor", "--database-url", db).wantFindings(t, 1, append(message, "fail  database ")...)
+	}
+	if made, err := os.ReadDir(folder); err != nil || len(made) != 1 {
+		t.Errorf("made %v, %v", made, err)
+	}
+	// A secret that the operator has put there was not generated with a database.
+	runProgram(t, "", []string{"CICOSTS_SECRET_FILE", file}, "migrate", "up", "--database-url", db).want(t, 0)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	// Starting anew as the line says makes both.
+	if err := os.Rename(file, file+".away"); err != nil {
+		t.Fatal(err)
+	}
+	runProgram(t, "", nil, "migrate", "up", "--database-url", db).want(t, 0)
+	if again, err := os.ReadFile(file); err != nil || bytes.Equal(again, secret) {
+		t.Errorf("started anew with the old secret, %v", err)
+	}
+}
+
 // A new secret is deployed behind the old one, then in front of it; keys and sessions outlive that, and a start that
 // would leave a key behind is refused.
 func TestSecretRotation(t *testing.T) {

@@ -53,7 +53,7 @@ func (c *call) serve(ctx context.Context, queue *logQueue) error {
 	slog.SetDefault(log)
 	listener, err := net.Listen("tcp", c.settings.addr)
 	if err != nil {
-		return fmt.Errorf("listening: %w", err)
+		return cannotListen("listening", "CICOSTS_ADDR or --addr", err)
 	}
 	defer listener.Close()
 	m := newMetrics()
@@ -90,7 +90,7 @@ func (c *call) serve(ctx context.Context, queue *logQueue) error {
 	if metricsServer.Addr != "" {
 		log.Info("metrics listening", "addr", metricsServer.Addr)
 	}
-	logChecks(ctx, log, st, secrets)
+	c.logChecks(ctx, log, st, secrets)
 	if err := c.printSetupLink(ctx, st, baseURL); err != nil {
 		log.Error("making a setup link", "error", err)
 	}
@@ -117,6 +117,14 @@ func settle(uses *usage.Recorder, revoker *revocation.Revoker) error {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	return uses.Close(ctx)
+}
+
+// cannotListen adds to the error of a port in use how to choose another.
+func cannotListen(doing, setting string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s: %w; choose another address with %s", doing, err, setting)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
 func newServer(handler http.Handler, log *slog.Logger) *http.Server {

@@ -91,7 +91,8 @@ func TestServeAddressInUse(t *testing.T) {
 	}
 	defer l.Close()
 	db := newDatabase(t)
-	runProgram(t, "", nil, "serve", "--addr", l.Addr().String(), "--database-url", db).want(t, 1, l.Addr().String(), "address already in use")
+	runProgram(t, "", nil, "serve", "--addr", l.Addr().String(), "--database-url", db).want(t, 1, l.Addr().String(), "address already in use; choose another address with CICOSTS_ADDR or --addr")
+	runProgram(t, "", nil, "serve", "--addr", "127.0.0.1:0", "--metrics-addr", l.Addr().String(), "--database-url", db).want(t, 1, "address already in use; choose another address with CICOSTS_METRICS_ADDR or --metrics-addr")
 	if _, err := os.Stat(strings.TrimPrefix(db, "sqlite:")); !os.IsNotExist(err) {
 		t.Error("it has made a database all the same")
 	}

@@ -55,14 +55,14 @@ var settingList = []setting{
 	{"CICOSTS_LOG_FORMAT", "log-format", "text on a terminal, else json", "text or json", readLogFormat},
 }
 
-// withoutPassword leaves out of a value what may hold a password, whatever else is wrong with it as a URL.
-func withoutPassword(value string) string {
-	scheme, rest, ok := strings.Cut(value, "://")
-	user := rest[:max(0, strings.LastIndex(rest, "@"))]
-	if ok && (strings.Contains(user, ":") || strings.Contains(rest, "password=")) {
-		return scheme + "://…"
+// private reports whether a value of the setting can contain a secret, even if
+// only by mistake, so that no error may repeat it.
+func (s setting) private() bool {
+	switch s.env {
+	case "CICOSTS_DATABASE_URL", "CICOSTS_SECRET", "CICOSTS_SECRET_FILE":
+		return true
 	}
-	return value
+	return false
 }
 
 func isSetting(flagName string) bool {
@@ -107,10 +107,10 @@ func readSettings(values map[string]*string, flags *flag.FlagSet, env func(strin
 			continue
 		}
 		if err := set.read(&s, value); err != nil {
-			if set.env == "CICOSTS_SECRET" {
-				return s, badUsage("%s is not usable: %v", source, err) // never the value
+			if set.private() {
+				return s, badUsage("%s is not usable: %v", source, err)
 			}
-			return s, badUsage("%s %q is not usable: %v", source, withoutPassword(value), err)
+			return s, badUsage("%s%s is not usable: %v", source, shown(value), err)
 		}
 	}
 	if s.secret != "" && s.secretFile != "" {

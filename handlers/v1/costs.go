@@ -70,7 +70,7 @@ func parseCostsQuery(raw string, today models.Day) (q costsQuery, err error) {
 		return q, err
 	}
 	f := &q.filter
-	if f.From, err = p.day("start_date", today-7); err != nil {
+	if f.From, err = p.day("start_date", today-models.DefaultCostDays); err != nil {
 		return q, err
 	}
 	if f.To, err = p.day("end_date", today); err != nil {

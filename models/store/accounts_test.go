@@ -284,7 +284,7 @@ func TestSecretOfKeysIsInUse(t *testing.T) {
 		if err := st.UseSecrets(t.Context(), []string{"newer"}); err == nil {
 			t.Error("started without the secret of a key")
 		}
-		if _, err := st.RevokeAnyKey(t.Context(), models.Operator, key.ID); err != nil {
+		if _, err := st.RevokeKey(t.Context(), models.Operator, key.AccountID, key.ID); err != nil {
 			t.Fatal(err)
 		}
 		if err := st.UseSecrets(t.Context(), []string{"newer"}); err != nil {

@@ -192,6 +192,14 @@ func (r *reportImport) replace(tx *gorm.DB) error {
 	})
 }
 
+// NewestCostDay returns the last day for which the account has costs, or
+// models.ErrNotFound where it has none.
+func (s *Store) NewestCostDay(ctx context.Context, accountID string) (models.Day, error) {
+	var day int
+	err := first(s.read.WithContext(ctx).Table("report_costs").Select("day").Where("account_id = ?", accountID).Order("day DESC"), &day)
+	return models.Day(day), classify("looking for the newest costs", err)
+}
+
 // DailyCosts returns the account's costs that f chooses, added up by day, in order; days without any are left out. What
 // it knows comes from usage reports, so HasRuns is false.
 func (s *Store) DailyCosts(ctx context.Context, accountID string, f models.CostFilter) ([]models.DailyCost, error) {

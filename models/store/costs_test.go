@@ -315,3 +315,17 @@ func reportRows(t *testing.T, url string) []string {
 	}
 	return rows
 }
+
+func TestNewestCostDay(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		account, other := mustHaveAccount(t, st, "one"), mustHaveAccount(t, st, "two")
+		mustReplace(t, st, other, used(300, "api", ciYML, 1, 80))
+		if _, err := st.NewestCostDay(t.Context(), account); !errors.Is(err, models.ErrNotFound) {
+			t.Errorf("without costs: %v", err)
+		}
+		mustReplace(t, st, account, used(100, "api", ciYML, 1, 80), used(102, "api", ciYML, 1, 80), used(101, "web", ciYML, 1, 80))
+		if day, err := st.NewestCostDay(t.Context(), account); day != 102 || err != nil {
+			t.Errorf("day %d, %v", day, err)
+		}
+	})
+}

@@ -204,15 +204,19 @@ func (s *Store) checkClock(ctx context.Context) Check {
 	return ok("clock", "within %v of the database's", maxClockSkew)
 }
 
-func (s *Store) checkFile() Check {
-	info, err := os.Stat(s.location)
+func (s *Store) checkFile() Check { return CheckPrivate("file", s.location) }
+
+// CheckPrivate examines whether only the file's owner may read and write it.
+// The Check has the given name.
+func CheckPrivate(name, file string) Check {
+	info, err := os.Stat(file)
 	if err != nil {
-		return fail("file", "%v", err)
+		return fail(name, "%v", err)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return warn("file", "%s can be read by others (mode %#o); chmod 600 it", s.location, mode)
+		return warn(name, "%s can be read by others (mode %#o); chmod 600 it", file, mode)
 	}
-	return ok("file", "%s", s.location)
+	return ok(name, "%s", file)
 }
 
 func (s *Store) checkPragmas(ctx context.Context) Check {

@@ -44,7 +44,7 @@ func TestFilters(t *testing.T) {
 		both := make("both", nil)
 		storetest.Exec(t, url, fmt.Sprintf("UPDATE api_keys SET expires_at = 1 WHERE id IN ('%s', '%s')", expired.ID, both.ID))
 		for _, k := range []models.APIKey{revoked, both} {
-			if _, err := st.RevokeAnyKey(t.Context(), models.Operator, k.ID); err != nil {
+			if _, err := st.RevokeKey(t.Context(), models.Operator, k.AccountID, k.ID); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -176,7 +176,7 @@ func TestStats(t *testing.T) {
 		_, gone := storetest.MustKey(t, st, owner)
 		past := models.At(time.Now().Add(-models.RotationAge - time.Hour))
 		storetest.Exec(t, url, fmt.Sprintf("UPDATE api_keys SET created_at = %d WHERE id IN ('%s', '%s')", past, old.ID, gone.ID))
-		if _, err := st.RevokeAnyKey(t.Context(), models.Operator, gone.ID); err != nil {
+		if _, err := st.RevokeKey(t.Context(), models.Operator, gone.AccountID, gone.ID); err != nil {
 			t.Fatal(err)
 		}
 		got, err := st.KeyStats(t.Context(), owner.AccountID)

@@ -257,7 +257,7 @@ func TestNameInUse(t *testing.T) {
 		}
 		storetest.MustKey(t, st, owner, named("Straße"))
 		_, gone := storetest.MustKey(t, st, owner, named("Gone"))
-		if _, err := st.RevokeAnyKey(t.Context(), models.Operator, gone.ID); err != nil {
+		if _, err := st.RevokeKey(t.Context(), models.Operator, gone.AccountID, gone.ID); err != nil {
 			t.Fatal(err)
 		}
 		for name, want := range map[string]bool{"STRASSE": true, "straße": true, "Stras": false, "Gone": false} {

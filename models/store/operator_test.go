@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,15 +27,15 @@ func TestAllKeys(t *testing.T) {
 		if keys, err := st.AllKeys(t.Context(), ""); err != nil || len(keys) != 3 {
 			t.Errorf("of all accounts: %d, %v", len(keys), err)
 		}
-		if key, err := st.RevokeAnyKey(t.Context(), models.Operator, other.ID); err != nil || key.RevokedAt.IsZero() {
+		if key, err := st.RevokeKey(t.Context(), models.Operator, other.AccountID, other.ID); err != nil || key.RevokedAt.IsZero() {
 			t.Errorf("revoking: %v", err)
 		}
 		h, err := st.History(t.Context(), two.AccountID, other.ID)
 		if err != nil || len(h) != 2 || h[0].ActorType != models.ActorOperator {
 			t.Errorf("history: %+v, %v", h, err)
 		}
-		if _, err := st.RevokeAnyKey(t.Context(), models.Operator, "key_missing"); !errors.Is(err, models.ErrNotFound) {
-			t.Errorf("revoking a missing key: %v", err)
+		if _, err := st.AccountOfKey(t.Context(), "key_missing"); !errors.Is(err, models.ErrNotFound) {
+			t.Errorf("the account of a missing key: %v", err)
 		}
 	})
 }
@@ -90,4 +91,28 @@ func TestStandbyIsNotAsked(t *testing.T) {
 	if got := find(t, st, secret); len(got) != 1 {
 		t.Errorf("%d keys found after the promotion", len(got))
 	}
+}
+
+func TestRevokedAtAndMissingSecrets(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		_, key := storetest.MustKey(t, st, storetest.MustOwner(t, st))
+		if at, err := st.RevokedAt(t.Context(), key.ID); !at.IsZero() || err != nil {
+			t.Errorf("of a working key: %v, %v", at, err)
+		}
+		revoked, err := st.RevokeKey(t.Context(), models.Operator, key.AccountID, key.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at, err := st.RevokedAt(t.Context(), key.ID); at != revoked.RevokedAt || err != nil {
+			t.Errorf("of a revoked key: %v, %v; want %v", at, err, revoked.RevokedAt)
+		}
+		if _, err := st.RevokedAt(t.Context(), "key_missing"); !errors.Is(err, models.ErrNotFound) {
+			t.Errorf("of a missing key: %v", err)
+		}
+		for _, tt := range []struct{ given, missing []string }{{nil, []string{storetest.Secret}}, {[]string{"other"}, []string{storetest.Secret}}, {[]string{"other", storetest.Secret}, nil}} {
+			if missing, err := st.MissingSecrets(t.Context(), tt.given); !slices.Equal(missing, tt.missing) || err != nil {
+				t.Errorf("given %v, %v is missing, %v", tt.given, missing, err)
+			}
+		}
+	})
 }

@@ -40,7 +40,7 @@ func openPostgres(ctx context.Context, cfg Config) (_ *Store, err error) {
 	}()
 	pool, err := pgxpool.ParseConfig(cfg.URL)
 	if err != nil {
-		return nil, fmt.Errorf("reading the database URL: %w", err)
+		return nil, errURL // not pgx's error, which quotes the URL
 	}
 	s.watch = newWatcher(pool.ConnConfig)
 	s.closers = append(s.closers, s.closeServers)

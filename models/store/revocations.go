@@ -189,21 +189,3 @@ func (s *Store) makeLocal(tx *gorm.DB) error {
 	}
 	return tx.Exec("SELECT set_config('synchronous_commit', 'local', true)").Error
 }
-
-// AccountOfKey returns the id of the account that has the key, for an operator.
-// models.ErrNotFound where there is no such key.
-func (s *Store) AccountOfKey(ctx context.Context, keyID string) (string, error) {
-	var accountID string
-	err := first(s.read.WithContext(ctx).Model(&models.APIKey{}).Select("account_id").Where("id = ?", keyID), &accountID)
-	return accountID, classify("finding a key", err)
-}
-
-// RevokeAnyKey revokes a key of any account, for an operator. Errors as
-// RevokeKey.
-func (s *Store) RevokeAnyKey(ctx context.Context, by models.Actor, keyID string) (models.KeyRecord, error) {
-	accountID, err := s.AccountOfKey(ctx, keyID)
-	if err != nil {
-		return models.KeyRecord{}, err
-	}
-	return s.RevokeKey(ctx, by, accountID, keyID)
-}

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"gorm.io/gorm"
@@ -34,13 +33,7 @@ func (s *Store) UseSecrets(ctx context.Context, given []string) error {
 		if err != nil {
 			return err
 		}
-		var missing []string
-		for _, id := range inUse {
-			if !slices.Contains(given, id) {
-				missing = append(missing, id)
-			}
-		}
-		if len(missing) > 0 {
+		if missing := without(inUse, given); len(missing) > 0 {
 			return fmt.Errorf("the database uses a secret that was not given (fingerprint %s; given: %s); set CICOSTS_SECRET to the secret it was started with, newest first",
 				strings.Join(missing, ", "), strings.Join(given, ", "))
 		}

@@ -16,7 +16,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 
@@ -60,42 +59,20 @@ type Config struct {
 	Inspect bool
 }
 
-// CheckURL reports whether url is of a form that Open accepts, without opening anything.
-func CheckURL(url string) error {
-	if path, ok := strings.CutPrefix(url, "sqlite:"); ok && path != "" {
-		return nil
-	}
-	if isPostgres(url) {
-		_, err := pgxpool.ParseConfig(url)
-		if err == nil {
-			return nil
-		}
-	}
-	return errors.New("want sqlite:PATH or postgres://USER@HOST/NAME")
-}
-
-func isPostgres(url string) bool {
-	return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
-}
-
 // Open connects to the database, creating an SQLite file (mode 0600) and its directory when missing. It does not
 // migrate. Close the Store after use.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if isPostgres(cfg.URL) {
-		return openPostgres(ctx, cfg)
+	if err := CheckURL(cfg.URL); err != nil {
+		return nil, err
 	}
-	path, ok := strings.CutPrefix(cfg.URL, "sqlite:")
-	if !ok || path == "" {
-		return nil, CheckURL(cfg.URL)
+	if path, ok := SQLitePath(cfg.URL); ok {
+		return openSQLite(ctx, path, cfg)
 	}
-	return openSQLite(ctx, path, cfg)
+	return openPostgres(ctx, cfg)
 }
-
-// SQLitePath returns the path of url's database file, or false where url is not SQLite's.
-func SQLitePath(url string) (string, bool) { return strings.CutPrefix(url, "sqlite:") }
 
 // Location says which database this is, without credentials.
 func (s *Store) Location() string { return s.location }
