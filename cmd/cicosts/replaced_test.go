@@ -32,7 +32,9 @@ func TestDatabaseFileIsReplaced(t *testing.T) {
 	storetest.Exec(t, db, fmt.Sprintf("VACUUM INTO '%s'", backup))
 	moveDatabase(t, path, kept)
 	moveDatabase(t, backup, path)
-	runProgram(t, "", nil, "key", "revoke", id, "--database-url", db).want(t, 0, id)
+	revoked := runProgram(t, "", nil, "key", "revoke", id, "--database-url", db)
+	revoked.wantConfirmed(t, id)
+	revoked.want(t, 0, id)
 
 	for range 5 {
 		if status, code := callWith(t, r.base+"/v1/key", key); status != http.StatusServiceUnavailable {

@@ -3,6 +3,7 @@ package revocation
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"cicosts/models"
@@ -84,7 +85,7 @@ func (r *Revoker) end(t *task) {
 // still has it if a failover loses it.
 func (r *Revoker) confirmed(key models.KeyRecord, by models.Actor) {
 	r.cfg.Log.Info("revocation confirmed", "key", key.ID, "account", key.AccountID, "revoked_at", key.RevokedAt.Time(),
-		"asked_by", string(by.Type)+" "+by.ID)
+		"asked_by", strings.TrimSpace(string(by.Type)+" "+by.ID))
 }
 
 // first tries for the first time, and reports whether the outcome is certain.
