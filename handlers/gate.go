@@ -39,12 +39,7 @@ var errBusy = errors.New("too many attempts to sign in are under way")
 func (g *gate) try(ctx context.Context, a attempt, check func(context.Context) (right bool, err error)) (right bool, err error) {
 	ctx, cancel := untilDeadline(ctx)
 	defer cancel()
-	place := g.turns.join(a)
-	if place == nil {
-		return false, errBusy
-	}
-	defer place.leave()
-	counted, wait, ok := g.guard.take(a)
+	counted, wait, ok := g.guard.take(a) // first, so that it makes no other give up its place in vain
 	if !ok {
 		return false, tooMany{wait}
 	}
@@ -57,6 +52,11 @@ func (g *gate) try(ctx context.Context, a attempt, check func(context.Context) (
 			g.guard.succeeded(counted)
 		}
 	}()
+	place := g.turns.join(a)
+	if place == nil {
+		return false, errBusy
+	}
+	defer place.leave()
 	if !place.wait(ctx) {
 		return false, errBusy
 	}

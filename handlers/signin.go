@@ -46,9 +46,14 @@ func (p *Pages) Login(c echo.Context) error {
 		return Render(c, http.StatusUnprocessableEntity, views.Login(page))
 	}
 	try := newAttempt(models.Fold(clip(email, longestEmail)), c.RealIP(), p.Sessions.KnownDevice(c, email))
-	right, err := p.logins.try(c.Request().Context(), try, func(ctx context.Context) (bool, error) {
-		return p.signIn(ctx, c, email, pass)
+	var unrecorded error // of a refusal, which stays counted
+	right, err := p.logins.try(c.Request().Context(), try, func(ctx context.Context) (right bool, err error) {
+		right, unrecorded, err = p.signIn(ctx, c, email, pass)
+		return right, err
 	})
+	if err == nil {
+		err = unrecorded
+	}
 	if over, ok := errors.AsType[tooMany](err); ok {
 		return loginRefused(c, page, over.wait, fmt.Sprintf("Too many attempts. Try again in %s.", roughly(over.wait)))
 	}
@@ -90,25 +95,25 @@ func emptyFields(email, pass string) views.Errors {
 
 // signIn checks a password, and starts a session or records the refusal. All of
 // it happens in the attempt's turn, so that attempts hold few connections to the
-// database at once.
-func (p *Pages) signIn(ctx context.Context, c echo.Context, email, pass string) (right bool, err error) {
+// database at once. The error unrecorded says that a refusal was not recorded.
+func (p *Pages) signIn(ctx context.Context, c echo.Context, email, pass string) (right bool, unrecorded, err error) {
 	user, err := p.Store.UserByEmail(ctx, email)
 	if err != nil && !errors.Is(err, models.ErrNotFound) {
-		return false, err
+		return false, nil, err
 	}
 	right, err = password.Check(ctx, pass, user.PasswordHash)
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
 	if right && user.DisabledAt.IsZero() {
 		// The password may have been changed since it was read.
 		if err := p.Sessions.Start(c, user); !errors.Is(err, models.ErrNotFound) {
-			return err == nil, err
+			return err == nil, nil, err
 		}
 	}
 	address, _ := models.CleanEmail(email) // else "": people type passwords and keys there too
 	by := models.Actor{Type: models.ActorUser, ID: user.ID, Label: clip(address, models.MaxName), IP: c.RealIP()}
-	return false, p.Store.RecordRefusedSignIn(ctx, by)
+	return false, p.Store.RecordRefusedSignIn(ctx, by), nil
 }
 
 // busyWait is when an attempt that found no place may come again.

@@ -6,8 +6,9 @@ import "hash/maphash"
 // with constant work, however many keys there are. It is a count-min sketch:
 // each key has one cell in each row, and its number is the lowest of them. A
 // key may read too high when each of its cells is shared with a key that has a
-// higher number, and never reads too low because of others. The hash is seeded
-// at random, so a client cannot choose keys that share cells.
+// higher number. It may read too low when a key that shares a cell is lowered,
+// which is as rare. The hash is seeded at random, so a client cannot choose keys
+// that share cells.
 //
 // A sketch is not safe for concurrent use.
 type sketch struct {

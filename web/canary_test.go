@@ -51,7 +51,7 @@ func TestSecretsStayOut(t *testing.T) {
 		}
 		form := newKeyForm(b, "Never made")
 		b.on(broken).createKey(form).want(http.StatusInternalServerError)
-		broken.authorize("GET", "/v1/key", "Bearer "+secrets["key"]).want(http.StatusInternalServerError)
+		broken.authorize("GET", "/v1/costs", "Bearer "+secrets["key"]).want(http.StatusInternalServerError)
 		s.clock.advance(time.Hour) // all the tries above are limited
 		broken.browser().post("/login", loginForm("ada@example.com", goodPassword)).want(http.StatusInternalServerError)
 		mustBeNil(t, s.uses.Close(t.Context()))

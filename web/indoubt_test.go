@@ -41,7 +41,7 @@ func withDoubt(t *testing.T, d *doubtful) func(*Config) {
 	return func(c *Config) {
 		d.Store = c.Store.(*store.Store)
 		d.silent.Store(true)
-		r := revocation.New(revocation.Config{Store: d, Patience: 20 * time.Millisecond, Pause: time.Millisecond, MaxPause: 10 * time.Millisecond, Log: c.Log})
+		r := revocation.New(revocation.Config{Store: d, Patience: 20 * time.Millisecond, Storing: time.Minute, Pause: time.Millisecond, MaxPause: 10 * time.Millisecond, Log: c.Log})
 		t.Cleanup(func() { r.Close(context.Background()) })
 		c.Revoker = r
 	}

@@ -31,7 +31,7 @@ const (
 type confirmations struct{ slog.Handler }
 
 func (c confirmations) Handle(ctx context.Context, r slog.Record) error {
-	if r.Message != "revocation confirmed" {
+	if r.Message != revocation.ConfirmedMessage {
 		return nil
 	}
 	return c.Handler.Handle(ctx, r)
@@ -42,7 +42,7 @@ type keyRevoker struct {
 	*call
 	store   *store.Store
 	revoker *revocation.Revoker
-	wait    time.Duration // for the next revocation
+	wait    time.Duration // for the next key
 
 	// These look up a text. They are read when the first text is.
 	hashers     []*keytext.Hasher
@@ -162,6 +162,8 @@ func (k *keyRevoker) sum(lines, failed int) error {
 // revokeLine returns what it did, and whether the key that the line names is
 // revoked.
 func (k *keyRevoker) revokeLine(ctx context.Context, line keyLine) (said string, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, k.wait)
+	defer cancel()
 	id, name := line.text, line.text
 	switch {
 	case line.tooLong:
@@ -171,6 +173,9 @@ func (k *keyRevoker) revokeLine(ctx context.Context, line keyLine) (said string,
 		name = fmt.Sprintf("line %d", line.number)
 		var err error
 		if id, err = k.idOf(ctx, line.text); err != nil {
+			if models.CodeOf(err) == models.CodeUnavailable {
+				k.wait = laterPatience
+			}
 			return fmt.Sprintf("%s: %v", name, err), false
 		}
 		name += ", " + id

@@ -26,6 +26,7 @@ func TestRequestNotStored(t *testing.T) {
 		"never":                 {times(errUnmade, 99), true, 0, nil},
 		"perhaps at the first":  {append([]error{errAway}, times(errUnmade, 99)...), false, 0, nil},
 		"perhaps at the second": {append([]error{errUnmade, errAway}, times(errUnmade, 99)...), false, 0, nil},
+		"perhaps, then broken":  {[]error{errAway, errDefect}, false, 0, nil},
 		"no such key":           {[]error{models.ErrNotFound}, false, 0, models.ErrNotFound},
 		"a defect":              {[]error{errDefect}, false, 0, errDefect},
 	} {
@@ -51,14 +52,18 @@ func TestRequestNotStored(t *testing.T) {
 	}
 }
 
-// A defect whose request cannot be dropped is tried again, and said to be.
-func TestRequestNotDropped(t *testing.T) {
-	f := &fakeStore{script: map[string][]error{"key": times(errDefect, 20)}, noDrop: errAway}
+// A request that is stored is tried until it is certain, whatever fails.
+func TestDefectIsTriedAgain(t *testing.T) {
+	f := &fakeStore{script: map[string][]error{"key": times(errDefect, 20)}}
 	revoking(t, f, Config{}, func(t *testing.T, r *Revoker) {
 		if _, err := r.RevokeKey(t.Context(), ada, "acct", "key"); !isInDoubt(err) {
 			t.Errorf("%v, want it in doubt", err)
 		}
+		f.wantStored(t, 1)
 		wantDoubt(t, r, 1, "key")
+		time.Sleep(10 * time.Minute)
+		f.wantStored(t, 0)
+		wantDoubt(t, r, 0)
 	})
 }
 

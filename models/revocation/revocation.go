@@ -10,6 +10,7 @@ package revocation
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -24,11 +25,10 @@ type Store interface {
 	// RequestRevocation stores a request. With code "unavailable" it is unknown
 	// whether it is stored, unless models.ErrNotChanged is in the chain.
 	RequestRevocation(ctx context.Context, by models.Actor, accountID, keyID string) error
-	// RevokeKey returns nil only when the revocation is certain, and code
-	// "unavailable" when its outcome is unknown. Then the request is gone.
+	// RevokeKey returns nil only when the revocation is certain. It then deletes
+	// the request; if that fails, the next Resume does. Code "unavailable" says
+	// that the outcome is unknown.
 	RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error)
-	// DropRequest deletes a request after which nothing is left to do.
-	DropRequest(ctx context.Context, accountID, keyID string) error
 	// RevocationRequests returns the oldest requests that have been stored for
 	// at least age.
 	RevocationRequests(ctx context.Context, age time.Duration) ([]models.RevocationRequest, error)
@@ -38,8 +38,10 @@ type Store interface {
 type Config struct {
 	Store Store
 	// Patience is how long a caller waits, or until its context ends: 3 s. The
-	// tries go on without it. Storing the request is tried for as long.
+	// tries go on without it.
 	Patience time.Duration
+	// Storing is for how long storing the request is tried: Patience.
+	Storing time.Duration
 	// Pause is the time after the first try, doubled after each further one up to MaxPause: 500 ms and 5 s.
 	Pause, MaxPause time.Duration
 	// Max is how many revocations may be under way: 1,000. One beyond is
@@ -65,6 +67,10 @@ const (
 	resumeEvery = 5 * time.Second
 	resumeAge   = 10 * time.Second
 )
+
+// ConfirmedMessage is the message of the log record of each confirmed
+// revocation. The README feeds these records to "cicosts key revoke -".
+const ConfirmedMessage = "revocation confirmed"
 
 // Revoker revokes keys. It is safe for concurrent use.
 type Revoker struct {
@@ -100,6 +106,7 @@ type task struct {
 // New returns a Revoker. Close it to stop what it does in the background.
 func New(cfg Config) *Revoker {
 	cfg.Patience = cmp.Or(cfg.Patience, 3*time.Second)
+	cfg.Storing = cmp.Or(cfg.Storing, cfg.Patience)
 	cfg.Pause = cmp.Or(cfg.Pause, 500*time.Millisecond)
 	cfg.MaxPause = cmp.Or(cfg.MaxPause, 5*time.Second)
 	cfg.Max = cmp.Or(cfg.Max, 1000)
@@ -131,7 +138,7 @@ func (r *Revoker) RevokeKey(
 	defer cancel()
 	t := r.join(by, target{accountID, keyID}, false)
 	if t == nil {
-		return r.once(patience, by, target{accountID, keyID})
+		return r.once(ctx, by, target{accountID, keyID})
 	}
 	select {
 	case <-t.stored:
@@ -161,11 +168,13 @@ func (r *Revoker) uncertain(cause error) error {
 // once stores the request and tries it while the caller waits, where there is
 // no room for a task.
 func (r *Revoker) once(ctx context.Context, by models.Actor, to target) (models.KeyRecord, error) {
-	if err := r.request(ctx, by, to); err != nil {
+	err := r.request(ctx, by, to)
+	if err != nil {
 		return models.KeyRecord{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Patience)
+	defer cancel()
 	var key models.KeyRecord
-	var err error
 	select {
 	case r.firsts <- struct{}{}:
 		key, err = r.cfg.Store.RevokeKey(ctx, by, to.accountID, to.keyID)
@@ -177,7 +186,7 @@ func (r *Revoker) once(ctx context.Context, by models.Actor, to target) (models.
 	case err == nil:
 		r.confirmed(key, by)
 		return key, nil
-	case models.CodeOf(err) != models.CodeUnavailable && r.drop(to):
+	case errors.Is(err, models.ErrNotFound):
 		return models.KeyRecord{}, err
 	}
 	return models.KeyRecord{}, r.uncertain(err)
@@ -251,12 +260,12 @@ func (r *Revoker) Close(ctx context.Context) {
 	case <-ended:
 	case <-ctx.Done():
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	var left []string
+	r.mu.Lock()
 	for to := range r.underWay {
 		left = append(left, to.keyID)
 	}
+	r.mu.Unlock() // before the log, which may wait for its reader
 	if len(left) > 0 {
 		slices.Sort(left)
 		r.cfg.Log.Warn("revocations are not confirmed: another replica goes on, or the next start; until then look at these keys",

@@ -12,9 +12,7 @@ import (
 // run stores the request and tries it until the outcome is certain or Close.
 func (r *Revoker) run(t *task) {
 	if !t.resumed {
-		ctx, cancel := context.WithTimeout(context.Background(), r.cfg.Patience)
-		defer cancel()
-		if t.err = r.request(ctx, t.by, t.target); t.err != nil {
+		if t.err = r.request(context.Background(), t.by, t.target); t.err != nil {
 			r.end(t)
 			return
 		}
@@ -29,13 +27,21 @@ func (r *Revoker) run(t *task) {
 	r.end(t)
 }
 
-// request stores the request of a revocation, and tries that again while it
-// fails and ctx lasts.
+// request stores the request of a revocation. It tries that again while it
+// fails, until Config.Storing has passed or ctx ends.
 func (r *Revoker) request(ctx context.Context, by models.Actor, to target) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Storing)
+	defer cancel()
 	var unknown error // of a try that may have stored it
 	for {
 		err := r.cfg.Store.RequestRevocation(ctx, by, to.accountID, to.keyID)
-		if models.CodeOf(err) != models.CodeUnavailable {
+		switch {
+		case err == nil || errors.Is(err, models.ErrNotFound):
+			return err
+		case models.CodeOf(err) == models.CodeUnavailable:
+		case unknown != nil: // a defect does not tell how the try before it ended
+			return models.RevocationUnknown(unknown)
+		default:
 			return err
 		}
 		if unknown == nil && !errors.Is(err, models.ErrNotChanged) {
@@ -52,18 +58,6 @@ func (r *Revoker) request(ctx context.Context, by models.Actor, to target) error
 		}
 		return models.NotRevoked(err)
 	}
-}
-
-// drop deletes a request, and reports whether it is gone for certain.
-func (r *Revoker) drop(to target) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), tryTimeout)
-	defer cancel()
-	err := r.cfg.Store.DropRequest(ctx, to.accountID, to.keyID)
-	if err != nil {
-		r.cfg.Log.Error("the request of a revocation that failed was not dropped, so it is tried again",
-			"key", to.keyID, "error", err)
-	}
-	return err == nil
 }
 
 // end forgets a task and tells its callers.
@@ -84,7 +78,7 @@ func (r *Revoker) end(t *task) {
 // confirmed logs a revocation before a caller is told of it, so that the log
 // still has it if a failover loses it.
 func (r *Revoker) confirmed(key models.KeyRecord, by models.Actor) {
-	r.cfg.Log.Info("revocation confirmed", "key", key.ID, "account", key.AccountID, "revoked_at", key.RevokedAt.Time(),
+	r.cfg.Log.Info(ConfirmedMessage, "key", key.ID, "account", key.AccountID, "revoked_at", key.RevokedAt.Time(),
 		"asked_by", strings.TrimSpace(string(by.Type)+" "+by.ID))
 }
 
@@ -105,12 +99,8 @@ func (r *Revoker) first(t *task) bool {
 	if err == nil || errors.Is(err, models.ErrNotFound) {
 		return true
 	}
-	// A defect in the first try leaves the key as it was. A later one does not
-	// tell how the first try ended. If a caller was told that it is tried again,
-	// it must be.
-	if models.CodeOf(err) != models.CodeUnavailable && !t.resumed && !r.doubted(t) && r.drop(t.target) {
-		return true
-	}
+	// The request is stored, and other replicas may have told their callers that
+	// it is tried until it is certain. So a defect ends it as little as an outage.
 	r.setDoubt(t)
 	r.cfg.Log.Warn("a revocation is in doubt: trying again", "key", t.keyID, "error", err)
 	return false
@@ -169,10 +159,4 @@ func (r *Revoker) setDoubt(t *task) {
 		t.doubt = true
 		r.inDoubt++
 	}
-}
-
-func (r *Revoker) doubted(t *task) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return t.doubt
 }
