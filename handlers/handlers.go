@@ -134,10 +134,10 @@ func Render(c echo.Context, status int, component templ.Component) error {
 	return c.HTMLBlob(status, buf.Bytes())
 }
 
-// renderPage draws a whole page. htmx, which follows redirects by itself and would put the page into a part of another,
-// is told to go there instead, unless it takes the main part for the main part.
+// renderPage draws a whole page. htmx follows redirects by itself and would put
+// the page into a part of another, so it is told to go there instead.
 func renderPage(c echo.Context, status int, component templ.Component) error {
-	if FromHTMX(c) && c.Request().Method == http.MethodGet && target(c) != "main" {
+	if FromHTMX(c) && c.Request().Method == http.MethodGet {
 		c.Response().Header().Set("HX-Redirect", c.Request().URL.RequestURI())
 		return c.NoContent(http.StatusOK)
 	}

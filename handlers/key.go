@@ -29,6 +29,7 @@ func (p *Pages) Key(c echo.Context) error {
 	if target(c) == "main" {
 		page.Key.GivenUp = key.RevokedAt.IsZero()
 		page.Said = page.Key.Outcome()
+		return Render(c, http.StatusOK, views.Key(page)) // of which htmx takes the main part
 	}
 	return renderPage(c, http.StatusOK, views.Key(page))
 }

@@ -110,6 +110,7 @@ func revokeFailed(c echo.Context, cause error, outcome views.RevokeOutcome) erro
 	if view.Dialog {
 		c.Response().Header().Set("HX-Retarget", "#revoke-outcome")
 		c.Response().Header().Set("HX-Reswap", "innerHTML")
+		c.Response().Header().Set("HX-Reselect", ".complaint") // the form on the key's page selects its main part
 	}
 	return &Failure{Err: cause, Page: views.RevokeFailed(view)}
 }

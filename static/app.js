@@ -59,7 +59,10 @@ document.addEventListener("htmx:afterSettle", (e) => {
   if (!d || e.detail.target !== d) return;
   const title = d.querySelector("h1");
   if (d.open) announce(title.textContent); // a dialog that opens is announced by itself
-  else d.showModal();
+  else {
+    document.getElementById("announce").textContent = ""; // or closing would read old news out again
+    d.showModal();
+  }
   (d.querySelector("[autofocus]") || title).focus();
   reveal();
 });

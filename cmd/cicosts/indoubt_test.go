@@ -112,14 +112,8 @@ func testInDoubt(t *testing.T, b *browsertest.Browser) {
 // A revocation that fails says in the dialog and on the page that the key still
 // works, with its name, though the database is away.
 func testRevokeFails(t *testing.T, s *surfer) {
-	s.generate("Nightly export")
-	s.goTo("/settings/api")
-	s.open("tr .actions a", "#dialog .danger")
 	effect := "getComputedStyle(document.querySelector('#revoke-outcome + .dangerbox')).color"
-	before := browsertest.Eval[string](t, s.Page, effect)
-	s.db("ALTER TABLE sessions RENAME TO gone")
-	s.Click(t, "#dialog .danger")
-	s.focused("#revoke-outcome .complaint")
+	var before string
 	says := func(selector string) {
 		t.Helper()
 		text := s.Text(t, selector)
@@ -130,16 +124,31 @@ func testRevokeFails(t *testing.T, s *surfer) {
 			t.Errorf("%s: the button says %q, or what would have happened is not muted", selector, s.Text(t, selector+" button.danger"))
 		}
 	}
-	says("#dialog")
-	s.inspect("revocation failed, dialog")
-	s.Click(t, "#dialog .danger") // again, with one complaint
-	s.WaitUntil(t, "document.querySelector('#revoke-outcome .complaint') === document.activeElement && !document.querySelector('.danger[disabled]')")
-	if n := s.Count(t, ".complaint"); n != 1 {
-		t.Errorf("%d complaints", n)
+	for _, from := range []struct{ page, button, lands string }{
+		{"list", "tr .actions a", "tr[data-status=revoked] .key-name"},
+		{"key", ".page-head .btn", "#main h1"},
+	} {
+		s.generate("Nightly export")
+		s.goTo("/settings/api")
+		if from.page == "key" {
+			s.Follow(t, "tr .key-name")
+		}
+		s.open(from.button, "#dialog .danger")
+		before = browsertest.Eval[string](t, s.Page, effect)
+		s.db("ALTER TABLE sessions RENAME TO gone")
+		s.Click(t, "#dialog .danger")
+		s.focused("#revoke-outcome .complaint")
+		says("#dialog")
+		s.inspect("revocation failed, dialog on the page of the " + from.page)
+		s.Click(t, "#dialog .danger") // again, with one complaint
+		s.WaitUntil(t, "document.querySelector('#revoke-outcome .complaint') === document.activeElement && !document.querySelector('.danger[disabled]')")
+		if n := s.Count(t, ".complaint"); n != 1 {
+			t.Errorf("%d complaints", n)
+		}
+		s.db("ALTER TABLE gone RENAME TO sessions")
+		s.Click(t, "#dialog .danger")
+		s.focused(from.lands)
 	}
-	s.db("ALTER TABLE gone RENAME TO sessions")
-	s.Click(t, "#dialog .danger")
-	s.focused("tr[data-status=revoked] .key-name")
 
 	s.generate("Nightly export")
 	s.goTo("/settings/api")
