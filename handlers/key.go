@@ -34,7 +34,8 @@ func (p *Pages) Key(c echo.Context) error {
 	return renderPage(c, http.StatusOK, views.Key(page))
 }
 
-// keyPage collects what the page of a key shows. inDoubt says that its revocation is in doubt.
+// keyPage collects what the page of a key shows. inDoubt says that its
+// revocation is in doubt.
 func (p *Pages) keyPage(c echo.Context, key *models.KeyRecord, inDoubt bool) (views.KeyPage, error) {
 	ctx, v, now := c.Request().Context(), visitor(c), p.Now()
 	uses, err := p.usesByKey(ctx, v.AccountID, []models.KeyRecord{*key})

@@ -144,7 +144,8 @@ func (p *Pages) notConfirmed(c echo.Context, cause error) error {
 	return &Failure{Err: cause, Page: part}
 }
 
-// notConfirmedPart is what htmx swaps while the revocation of a key is in doubt: the key's page or its row of the list.
+// notConfirmedPart is what htmx swaps while the revocation of a key is in
+// doubt: the key's page or its row of the list.
 func (p *Pages) notConfirmedPart(c echo.Context, key models.KeyRecord) (templ.Component, error) {
 	if target(c) == "main" {
 		page, err := p.keyPage(c, &key, true)

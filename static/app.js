@@ -27,7 +27,8 @@ function announce(text) {
 // What asks by itself every few seconds what has become of a revocation. That it is not answered is no news.
 const polls = (e) => e.detail.requestConfig.elt.hasAttribute("data-poll");
 let held = false; // whether what is about to be replaced has the focus
-// Focuses the name of the key in the part of the page that has this id: in its row or above its page.
+// Focuses the name of the key in the part of the page that has this id: in its
+// row or above its page.
 function land(id) {
   const part = document.getElementById(id) || document.getElementById("main");
   (part.querySelector("h1[tabindex], .key-name") || part).focus({ preventScroll: true });
@@ -172,8 +173,9 @@ document.addEventListener("click", (e) => {
   }
 });
 
-// A form that is on its way is not sent again, unless its navigation was stopped. Browsers without the Navigation API do
-// not report that, but Esc always stops a navigation.
+// A form that is on its way is not sent again, unless its navigation was
+// stopped. Browsers without the Navigation API do not report that, but Esc
+// always stops a navigation.
 document.addEventListener("submit", (e) => {
   const form = e.target;
   if (form.method !== "post" || form.hasAttribute("hx-post")) return;

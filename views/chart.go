@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Day counts the requests with a key on one UTC day. At is any instant of the day.
+// Day counts the requests with a key on one UTC day. At is any instant of the
+// day.
 type Day struct {
 	At                time.Time
 	Accepted, Refused int64
@@ -19,7 +20,8 @@ func (d Day) title() string {
 	return fmt.Sprintf("%s: %s accepted, %s refused", Date(d.At).Text, Number(d.Accepted), Number(d.Refused))
 }
 
-// InWords says how many requests there were on the day, and how many of them were refused where any was.
+// InWords says how many requests there were on the day, and how many of them
+// were refused where any was.
 func (d Day) InWords() string { return d.inWords("") }
 
 func (d Day) inWords(period string) string {
@@ -63,7 +65,8 @@ func summary(days []Day) string {
 	return totalInWords(days) + ". Most on " + busiest(days).title() + "."
 }
 
-// sparkPoints draws the requests of each day as a line in a box of w by h, for a polyline.
+// sparkPoints draws the requests of each day as a line in a box of w by h, for
+// a polyline.
 func sparkPoints(days []Day, w, h float64) string {
 	top := float64(max(1, busiest(days).total()))
 	var b strings.Builder
@@ -75,7 +78,8 @@ func sparkPoints(days []Day, w, h float64) string {
 	return strings.TrimSpace(b.String())
 }
 
-// bar is one day of a chart: the accepted requests, and the refused ones on top of them.
+// bar is one day of a chart: the accepted requests, and the refused ones on top
+// of them.
 type bar struct {
 	Title             string
 	X, Width          string
@@ -85,7 +89,8 @@ type bar struct {
 // segment is a part of a bar. Height is "" where there is nothing to draw.
 type segment struct{ Y, Height string }
 
-// bars draws days as columns on a scale that ends at top, oldest left. All lengths are percentages of the plot.
+// bars draws days as columns on a scale that ends at top, oldest left. All
+// lengths are percentages of the plot.
 func bars(days []Day, top int64) []bar {
 	list := make([]bar, len(days))
 	slot := 100 / float64(len(days))
@@ -106,7 +111,8 @@ func bars(days []Day, top int64) []bar {
 	return list
 }
 
-// height is n on a scale that ends at top. One request among many is drawn tall enough to be seen.
+// height is n on a scale that ends at top. One request among many is drawn tall
+// enough to be seen.
 func height(n, top int64) float64 {
 	if n == 0 {
 		return 0
@@ -123,7 +129,8 @@ func segmentOf(y, height float64) segment {
 
 func percent(f float64) string { return fmt.Sprintf("%.2f%%", f) }
 
-// scaleTop is the round number at which the scale of a chart with n at most ends. Half of it is whole, except of 1.
+// scaleTop is the round number at which the scale of a chart with n at most
+// ends. Half of it is whole, except of 1.
 func scaleTop(n int64) int64 {
 	for unit := int64(1); unit <= 1e17; unit *= 10 {
 		for _, m := range []int64{1, 2, 4, 6, 8} {

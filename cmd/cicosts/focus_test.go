@@ -16,7 +16,8 @@ import (
 	"cicosts/web/browsertest"
 )
 
-// TestFocus checks where the focus is after the page has changed. On the body a keyboard starts again at the page's top.
+// TestFocus checks where the focus is after the page has changed. On the body a
+// keyboard starts again at the page's top.
 func TestFocus(t *testing.T) {
 	b := browsertest.Start(t)
 	for name, test := range map[string]func(*testing.T, *surfer){
@@ -54,7 +55,8 @@ func TestFocus(t *testing.T) {
 	})
 }
 
-// testFormErrors sends the form with one fault at a time, as a dialog or without the script as a page.
+// testFormErrors sends the form with one fault at a time, as a dialog or
+// without the script as a page.
 func testFormErrors(t *testing.T, s *surfer) {
 	set := func(selector, change string) {
 		s.is("(e => { " + change + "; return true })(document.querySelector(" + quoted(selector) + "))")
@@ -79,7 +81,8 @@ func testFormErrors(t *testing.T, s *surfer) {
 	s.inspect("generate, complaint")
 }
 
-// testFailedFocus has requests of dialogs fail, which disable the button that has the focus.
+// testFailedFocus has requests of dialogs fail, which disable the button that
+// has the focus.
 func testFailedFocus(t *testing.T, s *surfer) {
 	s.generate("Unlucky")
 	for _, tt := range []struct{ opener, button string }{{"[data-generate]", "form .primary"}, {"tr .actions a", "#dialog .danger"}} {
@@ -171,7 +174,8 @@ func testStoppedForm(t *testing.T, s *surfer) {
 		t.Fatalf("the form: %d", status)
 	}
 	s.Fill(t, "#name", "Stopped")
-	// While a navigation is under way the page evaluates nothing for the debugger, so the clicks go as one.
+	// While a navigation is under way the page evaluates nothing for the
+	// debugger, so the clicks go as one.
 	const clickTwice = `(button => {
 		self.sent ??= 0
 		const count = e => { if (!e.defaultPrevented) sent++ }
@@ -195,8 +199,9 @@ func testStoppedForm(t *testing.T, s *surfer) {
 	s.WaitFor(t, "#api-key")
 }
 
-// hold returns an address of the program at which forms wait until release is called. Each sends the context of its
-// request, which ends when the browser gives the form up.
+// hold returns an address of the program at which forms wait until release is
+// called. Each sends the context of its request, which ends when the browser
+// gives the form up.
 func (s *surfer) hold() (address string, forms <-chan context.Context, release func()) {
 	s.t.Helper()
 	to, err := url.Parse(s.base)

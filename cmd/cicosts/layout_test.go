@@ -7,7 +7,8 @@ import (
 	"cicosts/web/browsertest"
 )
 
-// TestLayout checks that the list fits at every width, also with fonts that are wider than those it was drawn with.
+// TestLayout checks that the list fits at every width, also with fonts that are
+// wider than those it was drawn with.
 func TestLayout(t *testing.T) {
 	b := browsertest.Start(t)
 	s := newSurfer(t, b, newProgram(t), browsertest.View{})
@@ -42,7 +43,8 @@ func TestLayout(t *testing.T) {
 	s.Quiet(t)
 }
 
-// cutOff is JavaScript for what does not fit into the window or into the box around the table.
+// cutOff is JavaScript for what does not fit into the window or into the box
+// around the table.
 const cutOff = `(() => {
 	const faults = [], width = document.documentElement.clientWidth
 	if (document.scrollingElement.scrollWidth > innerWidth) faults.push('the page scrolls sideways')
@@ -101,7 +103,8 @@ func TestChart(t *testing.T) {
 	s.Quiet(t)
 }
 
-// tones is JavaScript for the contrast (WCAG 2.2) between accepted and refused requests.
+// tones is JavaScript for the contrast (WCAG 2.2) between accepted and refused
+// requests.
 const tones = `(() => {
 	const light = selector => {
 		const [r, g, b] = getComputedStyle(document.querySelector(selector)).fill.match(/[\d.]+/g)

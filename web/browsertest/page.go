@@ -80,7 +80,8 @@ func (p *Page) Back(t testing.TB) {
 	p.WaitUntil(t, "document.readyState === 'complete'")
 }
 
-// StopLoading ends a navigation that is under way, as Esc and the Stop button do.
+// StopLoading ends a navigation that is under way, as Esc and the Stop button
+// do.
 func (p *Page) StopLoading(t testing.TB) {
 	t.Helper()
 	p.do(t, "stopping", chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
