@@ -19,7 +19,9 @@ func (panicky) CreateKey(context.Context, models.Actor, models.APIKey, models.Ex
 	panic("a defect")
 }
 
-func (panicky) AccountByID(context.Context, string) (models.Account, error) { panic("a defect") }
+func (panicky) DailyCosts(context.Context, string, models.CostFilter) ([]models.DailyCost, error) {
+	panic("a defect")
+}
 
 func (panicky) StartSession(context.Context, string, []byte, []byte, models.Actor, string) error {
 	panic("a defect")
@@ -52,7 +54,7 @@ func TestSecretsStayOut(t *testing.T) {
 		}
 		form := newKeyForm(b, "Never made")
 		b.on(broken).createKey(form).want(http.StatusInternalServerError)
-		broken.authorize("GET", "/v1/key", "Bearer "+secrets["key"]).want(http.StatusInternalServerError)
+		broken.authorize("GET", "/v1/costs", "Bearer "+secrets["key"]).want(http.StatusInternalServerError)
 		broken.browser().post("/login", loginForm("ada@example.com", goodPassword)).want(http.StatusInternalServerError)
 		mustBeNil(t, s.uses.Close(t.Context()))
 		mustBeNil(t, broken.uses.Close(t.Context()))
