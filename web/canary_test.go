@@ -20,7 +20,9 @@ func (panicky) CreateKey(context.Context, models.Actor, models.APIKey, models.Ex
 	panic("a defect")
 }
 
-func (panicky) AccountByID(context.Context, string) (models.Account, error) { panic("a defect") }
+func (panicky) DailyCosts(context.Context, string, models.CostFilter) ([]models.DailyCost, error) {
+	panic("a defect")
+}
 
 func (panicky) StartSession(context.Context, models.SignIn) error { panic("a defect") }
 
@@ -148,7 +150,7 @@ func TestRequestLog(t *testing.T) {
 	}
 	keyID := s.query("SELECT id FROM api_keys")[0]
 	for i, want := range []string{
-		"GET /settings/api 200 " + owner.UserID, "GET /settings/api/keys/:id 404 " + owner.UserID, "GET (none) 404 " + owner.UserID, "PUT /settings/api/keys/:id 405 ",
+		"GET /settings/api 200 " + owner.UserID, "GET /settings/api/keys/:id 404 " + owner.UserID, "GET (none) 404 ", "PUT /settings/api/keys/:id 405 ",
 		"GET /v1/key 200 " + keyID, "GET /v1/key 401 ", "GET /healthz 200 ", "HEAD /healthz 200 ",
 	} {
 		var r struct {

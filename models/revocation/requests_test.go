@@ -52,18 +52,30 @@ func TestRequestNotStored(t *testing.T) {
 	}
 }
 
-// A request that is stored is tried until it is certain, whatever fails.
-func TestDefectIsTriedAgain(t *testing.T) {
-	f := &fakeStore{script: map[string][]error{"key": times(errDefect, 20)}}
+// A defect whose request cannot be dropped is tried again, and said to be.
+func TestRequestNotDropped(t *testing.T) {
+	f := &fakeStore{script: map[string][]error{"key": times(errDefect, 20)}, noDrop: errAway}
 	revoking(t, f, Config{}, func(t *testing.T, r *Revoker) {
 		if _, err := r.RevokeKey(t.Context(), ada, "acct", "key"); !isInDoubt(err) {
 			t.Errorf("%v, want it in doubt", err)
 		}
-		f.wantStored(t, 1)
 		wantDoubt(t, r, 1, "key")
-		time.Sleep(10 * time.Minute)
-		f.wantStored(t, 0)
+	})
+}
+
+// A caller who was told that it is tried again can rely on it, also when the
+// request of a defect is dropped just then.
+func TestDefectAfterDoubt(t *testing.T) {
+	f := &fakeStore{script: map[string][]error{"key": {errDefect}}, dropTakes: 4 * time.Second}
+	revoking(t, f, Config{}, func(t *testing.T, r *Revoker) {
+		if _, err := r.RevokeKey(t.Context(), ada, "acct", "key"); !isInDoubt(err) {
+			t.Errorf("%v, want it in doubt", err)
+		}
+		time.Sleep(time.Minute)
 		wantDoubt(t, r, 0)
+		if len(f.tries) != 2 {
+			t.Errorf("%d tries, want 2", len(f.tries))
+		}
 	})
 }
 

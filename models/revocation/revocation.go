@@ -10,7 +10,6 @@ package revocation
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -29,6 +28,8 @@ type Store interface {
 	// the request; if that fails, the next Resume does. Code "unavailable" says
 	// that the outcome is unknown.
 	RevokeKey(ctx context.Context, by models.Actor, accountID, keyID string) (models.KeyRecord, error)
+	// DropRequest deletes a request after which nothing is left to do.
+	DropRequest(ctx context.Context, accountID, keyID string) error
 	// RevocationRequests returns the oldest requests that have been stored for
 	// at least age.
 	RevocationRequests(ctx context.Context, age time.Duration) ([]models.RevocationRequest, error)
@@ -97,6 +98,7 @@ type task struct {
 	stored  chan struct{} // closed when the request is stored
 	again   chan struct{} // cuts the pause short
 	doubt   bool          // a try ended with an unknown outcome, or a caller was told so; guarded by Revoker.mu
+	settled bool          // no caller may be told that it is in doubt; guarded by Revoker.mu
 
 	done chan struct{} // closed when key and err are set
 	key  models.KeyRecord
@@ -151,7 +153,10 @@ func (r *Revoker) RevokeKey(
 	case <-t.done:
 		return t.key, t.err
 	case <-patience.Done():
-		r.setDoubt(t)
+		if !r.setDoubt(t) { // it is just ending
+			<-t.done
+			return t.key, t.err
+		}
 		return models.KeyRecord{}, r.uncertain(fmt.Errorf("revoking key %s: %w", keyID, patience.Err()))
 	}
 }
@@ -186,7 +191,7 @@ func (r *Revoker) once(ctx context.Context, by models.Actor, to target) (models.
 	case err == nil:
 		r.confirmed(key, by)
 		return key, nil
-	case errors.Is(err, models.ErrNotFound):
+	case models.CodeOf(err) != models.CodeUnavailable && r.drop(to):
 		return models.KeyRecord{}, err
 	}
 	return models.KeyRecord{}, r.uncertain(err)

@@ -28,8 +28,10 @@ var (
 // fakeStore answers the tries of a key in the order of its script, and nil when
 // that has ended. A try takes as long as takes says, or until its context ends.
 type fakeStore struct {
-	takes    time.Duration
-	requests []error // answers to RequestRevocation, in order, then nil
+	takes     time.Duration
+	requests  []error       // answers to RequestRevocation, in order, then nil
+	noDrop    error         // the answer to DropRequest
+	dropTakes time.Duration // DropRequest
 
 	mu     sync.Mutex
 	script map[string][]error
@@ -67,6 +69,16 @@ func (f *fakeStore) forget(keyID string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.stored, keyID)
+}
+
+func (f *fakeStore) DropRequest(_ context.Context, _, keyID string) error {
+	time.Sleep(f.dropTakes)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.noDrop == nil {
+		delete(f.stored, keyID)
+	}
+	return f.noDrop
 }
 
 func (f *fakeStore) RevocationRequests(_ context.Context, age time.Duration) (list []models.RevocationRequest, err error) {
@@ -170,7 +182,7 @@ func TestRevokeKey(t *testing.T) {
 	}{
 		"at once":            {nil, nil, 1},
 		"no such key":        {[]error{models.ErrNotFound}, models.ErrNotFound, 1},
-		"a defect":           {[]error{errDefect}, nil, 2}, // the request is stored, so it is tried again
+		"a defect":           {[]error{errDefect}, errDefect, 1},
 		"at the second try":  {times(errAway, 1), nil, 2},
 		"gone meanwhile":     {[]error{errAway, models.ErrNotFound}, models.ErrNotFound, 2},
 		"a defect meanwhile": {[]error{errAway, errDefect}, nil, 3}, // which does not tell how the first try ended

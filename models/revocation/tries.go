@@ -60,6 +60,18 @@ func (r *Revoker) request(ctx context.Context, by models.Actor, to target) error
 	}
 }
 
+// drop deletes a request, and reports whether it is gone for certain.
+func (r *Revoker) drop(to target) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), tryTimeout)
+	defer cancel()
+	err := r.cfg.Store.DropRequest(ctx, to.accountID, to.keyID)
+	if err != nil {
+		r.cfg.Log.Error("the request of a revocation that failed was not dropped, so it is tried again",
+			"key", to.keyID, "error", err)
+	}
+	return err == nil
+}
+
 // end forgets a task and tells its callers.
 func (r *Revoker) end(t *task) {
 	r.mu.Lock()
@@ -99,8 +111,12 @@ func (r *Revoker) first(t *task) bool {
 	if err == nil || errors.Is(err, models.ErrNotFound) {
 		return true
 	}
-	// The request is stored, and other replicas may have told their callers that
-	// it is tried until it is certain. So a defect ends it as little as an outage.
+	// A defect in the first try leaves the key as it was. A later one does not
+	// tell how the first try ended. If a caller was told that it is tried again,
+	// it must be, so the retry stores the request again.
+	if models.CodeOf(err) != models.CodeUnavailable && !t.resumed && r.drop(t.target) && r.settle(t) {
+		return true
+	}
 	r.setDoubt(t)
 	r.cfg.Log.Warn("a revocation is in doubt: trying again", "key", t.keyID, "error", err)
 	return false
@@ -152,11 +168,23 @@ func (r *Revoker) try(t *task) error {
 	return t.err
 }
 
-func (r *Revoker) setDoubt(t *task) {
+// setDoubt reports whether the task is in doubt, which it makes it unless its
+// outcome is known.
+func (r *Revoker) setDoubt(t *task) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !t.doubt && r.underWay[t.target] == t {
+	if !t.doubt && !t.settled && r.underWay[t.target] == t {
 		t.doubt = true
 		r.inDoubt++
 	}
+	return t.doubt
+}
+
+// settle keeps callers from being told that the task is in doubt, and reports
+// whether none was told so before.
+func (r *Revoker) settle(t *task) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t.settled = !t.doubt
+	return t.settled
 }
