@@ -150,7 +150,7 @@ func TestRequestLog(t *testing.T) {
 	}
 	keyID := s.query("SELECT id FROM api_keys")[0]
 	for i, want := range []string{
-		"GET /settings/api 200 " + owner.UserID, "GET /settings/api/keys/:id 404 " + owner.UserID, "GET (none) 404 ", "PUT /settings/api/keys/:id 405 ",
+		"GET /settings/api 200 " + owner.UserID, "GET /settings/api/keys/:id 404 " + owner.UserID, "GET (none) 404 " + owner.UserID, "PUT /settings/api/keys/:id 405 ",
 		"GET /v1/key 200 " + keyID, "GET /v1/key 401 ", "GET /healthz 200 ", "HEAD /healthz 200 ",
 	} {
 		var r struct {

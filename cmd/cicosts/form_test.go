@@ -157,7 +157,7 @@ func testLastRevoked(t *testing.T, s *surfer) {
 		if n := s.Count(t, "tr[data-status=active]"); n != 0 {
 			t.Errorf("%d active rows", n)
 		}
-		if got := s.Text(t, "#found"); got != "No active keys. 1 revoked." {
+		if got := s.Text(t, ".empty h2"); got != "No active keys. 1 revoked." {
 			t.Errorf("the list says %q", got)
 		}
 	}
